@@ -1,0 +1,19 @@
+"""What every template may ask of the site."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest
+
+
+def site(request: HttpRequest) -> dict[str, Any]:
+    """Names and filing numbers of the footer, and whether the page stands on simulated data."""
+    return {
+        "SITE_NAME": settings.WAGTAIL_SITE_NAME,
+        "DEMO": settings.DEMO,
+        "ICP_NUMBER": settings.ICP_NUMBER,
+        "POLICE_NUMBER": settings.POLICE_NUMBER,
+        "MAP_APPROVAL_NUMBER": settings.MAP_APPROVAL_NUMBER,
+    }

@@ -1,0 +1,1 @@
+"""Settings by place: `development` (the demo), `test`, `production`; `base` is what they share."""

@@ -1,0 +1,31 @@
+"""The pipeline's errors: one root, each with a message that names what is wrong, where, and the cure."""
+
+from __future__ import annotations
+
+
+class EOPipelineError(Exception):
+    """Root of every error a user can cause and mend. The `eo` command prints it and exits with 2."""
+
+
+class SeasonFileError(EOPipelineError):
+    """A season file with a wrong key, value or path."""
+
+
+class SourceError(EOPipelineError):
+    """Rasters that cannot be read as one stack: another CRS, size, band count or date."""
+
+
+class SampleError(EOPipelineError):
+    """Samples outside the image, of an unknown class, or without a single observation."""
+
+
+class NotAProbabilitySampleError(SampleError):
+    """A design-based estimate was asked of a sample that was not drawn at random with known chances."""
+
+
+class ModelError(EOPipelineError):
+    """A model folder that is damaged or does not fit the cube it is asked to classify."""
+
+
+class RunFolderError(EOPipelineError):
+    """A run folder that is damaged, incomplete or of another version."""
