@@ -43,6 +43,7 @@ if [ -n "${need// /}" ]; then
       libproj) names+=("$(pick '^libproj[0-9]+(t64)?$')") ;;
       libgeos-c1v5) names+=("$(pick '^libgeos-c1(v5|t64)$')") ;;
       npm) names+=(nodejs npm) ;;
+      chromium) names+=("$(pick '^chromium$' | grep . || echo chromium-browser)") ;;
       *) names+=("$item") ;;
     esac
   done
