@@ -12,7 +12,9 @@ from .base import *  # noqa: F403
 def _required(name: str) -> str:
     if value := os.environ.get(name):
         return value
-    raise ImproperlyConfigured(f"{name} is not set. Production reads it from the environment; see README, Configuration.")
+    raise ImproperlyConfigured(
+        f"{name} is not set. Production reads it from the environment; see README, Configuration."
+    )
 
 
 DEBUG = False
