@@ -7,30 +7,68 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='Unit',
+            name="Unit",
             fields=[
-                ('adcode', models.CharField(max_length=9, primary_key=True, serialize=False, validators=[django.core.validators.RegexValidator('^\\d{6}(\\d{3})?$')], verbose_name='行政区划代码')),
-                ('name', models.CharField(max_length=40, verbose_name='名称')),
-                ('name_en', models.CharField(blank=True, max_length=60, verbose_name='英文名称')),
-                ('level', models.CharField(choices=[('prefecture', '地级市'), ('county', '县（市、区）'), ('township', '乡镇（街道）')], max_length=12, verbose_name='级别')),
-                ('outline', django.contrib.gis.db.models.fields.MultiPolygonField(blank=True, null=True, srid=4326, verbose_name='界线')),
-                ('schematic', models.BooleanField(default=True, help_text='界线为自绘示意，不是勘定行政界线。', verbose_name='示意界线')),
-                ('source', models.CharField(blank=True, max_length=200, verbose_name='界线来源')),
-                ('former_codes', models.JSONField(blank=True, default=list, verbose_name='曾用代码')),
-                ('parent', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='children', to='places.unit', verbose_name='上级')),
+                (
+                    "adcode",
+                    models.CharField(
+                        max_length=9,
+                        primary_key=True,
+                        serialize=False,
+                        validators=[django.core.validators.RegexValidator("^\\d{6}(\\d{3})?$")],
+                        verbose_name="行政区划代码",
+                    ),
+                ),
+                ("name", models.CharField(max_length=40, verbose_name="名称")),
+                ("name_en", models.CharField(blank=True, max_length=60, verbose_name="英文名称")),
+                (
+                    "level",
+                    models.CharField(
+                        choices=[
+                            ("prefecture", "地级市"),
+                            ("county", "县（市、区）"),
+                            ("township", "乡镇（街道）"),
+                        ],
+                        max_length=12,
+                        verbose_name="级别",
+                    ),
+                ),
+                (
+                    "outline",
+                    django.contrib.gis.db.models.fields.MultiPolygonField(
+                        blank=True, null=True, srid=4326, verbose_name="界线"
+                    ),
+                ),
+                (
+                    "schematic",
+                    models.BooleanField(
+                        default=True, help_text="界线为自绘示意，不是勘定行政界线。", verbose_name="示意界线"
+                    ),
+                ),
+                ("source", models.CharField(blank=True, max_length=200, verbose_name="界线来源")),
+                ("former_codes", models.JSONField(blank=True, default=list, verbose_name="曾用代码")),
+                (
+                    "parent",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="children",
+                        to="places.unit",
+                        verbose_name="上级",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': '行政区划',
-                'verbose_name_plural': '行政区划',
-                'ordering': ['adcode'],
+                "verbose_name": "行政区划",
+                "verbose_name_plural": "行政区划",
+                "ordering": ["adcode"],
             },
         ),
     ]
