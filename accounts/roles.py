@@ -30,7 +30,7 @@ def has_role(user: AnyUser, *roles: str) -> bool:
     names: set[str] | None = getattr(user, "_role_names", None)
     if names is None:
         names = set(user.groups.values_list("name", flat=True))
-        user._role_names = names  # type: ignore[union-attr]
+        user._role_names = names  # type: ignore[attr-defined]
     return not names.isdisjoint(roles)
 
 

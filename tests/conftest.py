@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of other people's measurements beside the project; tests that need it are skipped without it."""
+    """The folder of other people's measurements beside the project; without it the test is skipped."""
     folder = ROOT.parent / "shared" / "data"
     if not folder.is_dir():
         pytest.skip(f"real data not found: {folder} (tests marked realdata need it)")

@@ -1,4 +1,4 @@
-"""What every place shares. Values that differ by machine come from the environment (README, Configuration)."""
+"""What every place shares. Values that differ by machine come from the environment (see README)."""
 
 from __future__ import annotations
 

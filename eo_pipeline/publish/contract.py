@@ -6,7 +6,8 @@ other of `eo_pipeline`.
 A run folder holds::
 
     catalog.json           static STAC 1.1 catalog, linking one item a product and tile
-    run.json               `RunManifest`: configuration, code, inputs, models, seeds, timings, size and SHA-256 of every file
+    run.json               `RunManifest`: configuration, code, inputs, models, seeds, timings, and the size
+                           and SHA-256 of every file
     <product>/<tile>/*.tif COG with overviews and colour table, beside its STAC item
     estimates.parquet      one row an estimate, `ESTIMATE_COLUMNS`
     series.parquet         curves, `SERIES_COLUMNS`
@@ -31,7 +32,13 @@ if TYPE_CHECKING:
 FORMAT_VERSION: Final = 1
 MANIFEST: Final = "run.json"
 #: What a folder must hold beside its products.
-REQUIRED_FILES: Final = ("catalog.json", "estimates.parquet", "series.parquet", "accuracy.json", "report.html")
+REQUIRED_FILES: Final = (
+    "catalog.json",
+    "estimates.parquet",
+    "series.parquet",
+    "accuracy.json",
+    "report.html",
+)
 
 #: `estimates.parquet`, in this order. `class` is "" for a crop's area, a growth class for growth shares
 #: (poor, fair, normal, good, very_good), a stage name for stage dates. `unit_adcode` is a unit's code or
@@ -175,24 +182,39 @@ def read_manifest(folder: Path) -> RunManifest:
     """
     path = folder / MANIFEST
     if not path.is_file():
-        raise RunFolderError(f"{folder} is not a run folder: it has no {MANIFEST}. Give the folder that `eo run` printed.")
+        raise RunFolderError(
+            f"{folder} is not a run folder: it has no {MANIFEST}. Give the folder that `eo run` printed."
+        )
     raw = path.read_bytes()
-    damaged = f"{path} is damaged: its content does not match its own digest. Copy the run folder again, or run `eo run` again."
+    damaged = (
+        f"{path} is damaged: its content does not match its own digest. "
+        "Copy the run folder again, or run `eo run` again."
+    )
     try:
         document = json.loads(raw)
         digest = document.pop("digest")
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise RunFolderError(damaged) from error
-    if hashlib.sha256(_canonical(document)).hexdigest() != digest or _canonical({**document, "digest": digest}) != raw:
+    if (
+        hashlib.sha256(_canonical(document)).hexdigest() != digest
+        or _canonical({**document, "digest": digest}) != raw
+    ):
         raise RunFolderError(damaged)
     if document.get("format_version") != FORMAT_VERSION:
         raise RunFolderError(
-            f"{path} has format version {document.get('format_version')}; this program reads {FORMAT_VERSION}. "
+            f"{path} has format version {document.get('format_version')}; "
+            f"this program reads {FORMAT_VERSION}. "
             "Use the program version that wrote it, or run the season again."
         )
     document["crops"] = tuple(MapClass(**item) for item in document["crops"])
     document["rasters"] = tuple(
-        Raster(**{**item, "dates": tuple(item["dates"]), "classes": tuple(MapClass(**c) for c in item["classes"])})
+        Raster(
+            **{
+                **item,
+                "dates": tuple(item["dates"]),
+                "classes": tuple(MapClass(**c) for c in item["classes"]),
+            }
+        )
         for item in document["rasters"]
     )
     document["files"] = {name: FileEntry(**entry) for name, entry in document["files"].items()}
@@ -200,7 +222,7 @@ def read_manifest(folder: Path) -> RunManifest:
 
 
 def verify(folder: Path) -> RunManifest:
-    """Check a run folder whole: run.json, every file's size and SHA-256, no file too few or too many, the columns.
+    """Check a run folder whole: run.json, size and SHA-256 of every file, no file too many, the columns.
 
     Raises
     ------
@@ -214,13 +236,19 @@ def verify(folder: Path) -> RunManifest:
     if lost := sorted((listed | set(REQUIRED_FILES)) - set(found)):
         raise RunFolderError(f"{folder}: {lost[0]} is missing ({len(lost)} file(s) in all). {cure}")
     if extra := sorted(set(found) - listed):
-        raise RunFolderError(f"{folder}: {extra[0]} is not listed in {MANIFEST} ({len(extra)} file(s) in all). {cure}")
+        raise RunFolderError(
+            f"{folder}: {extra[0]} is not listed in {MANIFEST} ({len(extra)} file(s) in all). {cure}"
+        )
     for name, entry in manifest.files.items():
         if found[name].stat().st_size != entry.bytes or sha256_file(found[name]) != entry.sha256:
-            raise RunFolderError(f"{found[name]} is damaged: its SHA-256 is not the one in {MANIFEST}. {cure}")
+            raise RunFolderError(
+                f"{found[name]} is damaged: its SHA-256 is not the one in {MANIFEST}. {cure}"
+            )
     for raster in manifest.rasters:
         if raster.path not in listed:
-            raise RunFolderError(f"{folder}: {MANIFEST} names the raster {raster.path}, which is not in the folder. {cure}")
+            raise RunFolderError(
+                f"{folder}: {MANIFEST} names the raster {raster.path}, which is not in the folder. {cure}"
+            )
     read_estimates(folder)
     read_series(folder)
     return manifest
@@ -244,5 +272,7 @@ def _read_table(path: Path, columns: dict[str, str]) -> pd.DataFrame:
     except (OSError, ValueError) as error:
         raise RunFolderError(f"{path} cannot be read as Parquet: {error}. Run `eo run` again.") from error
     if list(table.columns) != list(columns):
-        raise RunFolderError(f"{path} has the columns {list(table.columns)}; expected {list(columns)}. Run `eo run` again.")
+        raise RunFolderError(
+            f"{path} has the columns {list(table.columns)}; expected {list(columns)}. Run `eo run` again."
+        )
     return table.astype(columns)
