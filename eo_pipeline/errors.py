@@ -29,3 +29,7 @@ class ModelError(EOPipelineError):
 
 class RunFolderError(EOPipelineError):
     """A run folder that is damaged, incomplete or of another version."""
+
+
+class EngineError(EOPipelineError):
+    """A block that failed, or a machine too small for it. What was done before is kept, and is not done again."""
