@@ -168,7 +168,7 @@ def _neighbours(
     max_gap_days: int,
     out: NDArray[np.int64],
 ) -> int:
-    """Fill `out` with the clear dates next to `i` in the direction of `step`, nearest first; return how many."""
+    """Fill `out` with the clear dates next to `i` in the direction `step`, nearest first, and count them."""
     found = 0
     j = i + step
     while 0 <= j < days.size and found < out.size and abs(days[j] - days[i]) <= max_gap_days:
@@ -177,6 +177,18 @@ def _neighbours(
             found += 1
         j += step
     return found
+
+
+@njit(nogil=True, cache=True)
+def _median(series: NDArray[np.float32], dates: NDArray[np.int64], count: int, band: int) -> float:
+    """Median of one to three values; written out because it is asked for every pixel, date and band."""
+    total, low, high = 0.0, np.inf, -np.inf
+    for n in range(count):
+        value = series[dates[n], band]
+        total += value
+        low = min(low, value)
+        high = max(high, value)
+    return total - low - high if count == 3 else total / count
 
 
 @njit(nogil=True, cache=True)
@@ -192,28 +204,27 @@ def _is_cloud(
 ) -> bool:
     """Brighter and whiter in all visible bands than either side's median. `visible` runs from blue to red."""
     cloud_rise, end_cloud_rise, whiteness = rises
-    high = np.full(visible.size, -np.inf)
-    sides = 0
-    values = np.empty(near.size)
-    for step in (-1, 1):
-        found = _neighbours(i, step, clear, days, max_gap_days, near)
-        if found == 0:
-            continue
-        sides += 1
-        for k in range(visible.size):
-            for n in range(found):
-                values[n] = series[near[n], visible[k]]
-            high[k] = max(high[k], np.median(values[:found]))
-    if sides == 0:
+    found = (
+        _neighbours(i, -1, clear, days, max_gap_days, near[0]),
+        _neighbours(i, 1, clear, days, max_gap_days, near[1]),
+    )
+    if found[0] + found[1] == 0:
         return False
-    needed = cloud_rise if sides == 2 else end_cloud_rise
+    needed = cloud_rise if min(found[0], found[1]) > 0 else end_cloud_rise
+    rise_blue, rise_red = 0.0, 0.0
     for k in range(visible.size):
-        if series[i, visible[k]] - high[k] < needed:
+        band = visible[k]
+        high = -np.inf
+        for side in range(2):
+            if found[side] > 0:
+                high = max(high, _median(series, near[side], found[side], band))
+        rise = series[i, band] - high
+        if rise < needed:
             return False
-    last = visible.size - 1
-    rise_blue = series[i, visible[0]] - high[0]
-    rise_red = series[i, visible[last]] - high[last]
-    return bool(rise_blue >= whiteness * rise_red)
+        if k == 0:
+            rise_blue = rise
+        rise_red = rise
+    return rise_blue >= whiteness * rise_red
 
 
 @njit(nogil=True, cache=True)
@@ -236,15 +247,15 @@ def _is_shadow(
     visible_ratio, infrared_ratio, end_ratio = ratios
     chosen = np.full(2, -1)
     for side in range(2):
-        found = _neighbours(i, 2 * side - 1, clear, days, max_gap_days, near[:2])
+        found = _neighbours(i, 2 * side - 1, clear, days, max_gap_days, near[side, :2])
         best = -np.inf
         for n in range(found):
             light = 0.0
             for band in infrared:
-                light += series[near[n], band]
+                light += series[near[side, n], band]
             if light > best:
                 best = light
-                chosen[side] = near[n]
+                chosen[side] = near[side, n]
     before, after = chosen
     if before < 0 and after < 0:
         return False
@@ -282,7 +293,7 @@ def _clear_of(
 
     Clouds go first: a cloud left among the neighbours would make a good date look like shadow.
     """
-    near = np.empty(NEIGHBOURS, dtype=np.int64)
+    near = np.empty((2, NEIGHBOURS), dtype=np.int64)
     for test in range(2):
         for _ in range(PASSES):
             kept = clear.copy()
