@@ -1,0 +1,368 @@
+"""How good a model is, measured on samples it never saw; the tree baseline always beside it.
+
+Splits keep groups whole (a field, a square of ground, a year), because neighbours look alike: with pixels of
+one field on both sides of a split, any model seems good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.model_selection import StratifiedGroupKFold
+
+from models.baseline import TreeBaseline
+from models.calibration import expected_calibration_error
+from models.crop_type import CropTypeModel
+from models.errors import SeriesError
+from models.series import Codes, LabelledSeries, check_classes, check_labelled
+from models.training import TrainingSettings
+
+#: Kilometres in a degree of latitude, for squares of about the asked side.
+KM_PER_DEGREE: Final = 111.32
+
+#: Called with the work done and the whole of it (optimiser steps over all folds).
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Figures of one set of predictions.
+
+    Attributes
+    ----------
+    overall_accuracy : float
+        Share of samples predicted right.
+    macro_f1 : float
+        Mean F1 of the classes that occur in the truth or the predictions.
+    per_class_f1 : dict
+        F1 of each of them, by label as text.
+    ece : float
+        Expected calibration error, 15 bins.
+    confusion : (k, k) int64
+        Counts, rows true, columns predicted, in the order of `labels`.
+    labels : tuple
+        All classes, sorted.
+    n : int
+        Samples.
+    """
+
+    overall_accuracy: float
+    macro_f1: float
+    per_class_f1: dict[str, float]
+    ece: float
+    confusion: NDArray[np.int64]
+    labels: tuple[Any, ...]
+    n: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return {
+            "overall_accuracy": self.overall_accuracy,
+            "macro_f1": self.macro_f1,
+            "per_class_f1": dict(self.per_class_f1),
+            "ece": self.ece,
+            "confusion": self.confusion.tolist(),
+            "labels": list(self.labels),
+            "n": self.n,
+        }
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The model's figures on a test set, and the baseline's on the same."""
+
+    model: Accuracy
+    baseline: Accuracy
+    probabilities: NDArray[np.float32]
+    baseline_probabilities: NDArray[np.float32]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The model's figures, with the baseline's under `baseline`."""
+        return self.model.as_dict() | {"baseline": self.baseline.as_dict()}
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """Out-of-fold predictions: each sample predicted by a model that saw nothing of its group.
+
+    Attributes
+    ----------
+    model, baseline : Accuracy
+        Over all samples at once.
+    folds, baseline_folds : tuple of Accuracy
+        Of each fold.
+    probabilities, baseline_probabilities : (n, k) float32
+        Out-of-fold probabilities in the order of `labels`.
+    predictions : (n,)
+        Out-of-fold labels of the model.
+    fold : (n,) int64
+        The fold in which a sample was predicted.
+    labels : tuple
+        All classes, sorted.
+    n_groups : int
+        Number of groups that were kept whole.
+    """
+
+    model: Accuracy
+    baseline: Accuracy
+    folds: tuple[Accuracy, ...]
+    baseline_folds: tuple[Accuracy, ...]
+    probabilities: NDArray[np.float32]
+    baseline_probabilities: NDArray[np.float32]
+    predictions: NDArray[Any]
+    fold: Codes
+    labels: tuple[Any, ...]
+    n_groups: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """The model's figures, with `baseline`, `folds` and `n_groups`."""
+        return self.model.as_dict() | {
+            "baseline": self.baseline.as_dict(),
+            "n_groups": self.n_groups,
+            "folds": [
+                {
+                    "n": model.n,
+                    "overall_accuracy": model.overall_accuracy,
+                    "macro_f1": model.macro_f1,
+                    "baseline": {
+                        "overall_accuracy": tree.overall_accuracy,
+                        "macro_f1": tree.macro_f1,
+                    },
+                }
+                for model, tree in zip(self.folds, self.baseline_folds, strict=True)
+            ],
+        }
+
+
+def measure(y: ArrayLike, probabilities: NDArray[np.floating], labels: ArrayLike) -> Accuracy:
+    """Accuracy of probabilities (n, k) in the order of `labels` against true labels (n,).
+
+    Raises
+    ------
+    SeriesError
+        A true label that is not among `labels`, or no sample.
+    """
+    names, truth = np.asarray(labels), np.asarray(y)
+    unknown = sorted(set(truth.tolist()) - set(names.tolist()))
+    if unknown or len(truth) == 0:
+        raise SeriesError(
+            f"Test labels {', '.join(map(str, unknown))} are not among the classes {', '.join(map(str, names))}."
+            if unknown
+            else "There is no sample to measure accuracy on."
+        )
+    order = np.argsort(names)
+    codes = order[np.searchsorted(names, truth, sorter=order)]
+    predicted = probabilities.argmax(axis=1)
+    k = len(names)
+    confusion = np.bincount(codes * k + predicted, minlength=k * k).reshape(k, k)
+    right = np.diag(confusion)
+    present = confusion.sum(axis=0) + confusion.sum(axis=1)
+    f1 = np.divide(2.0 * right, present, out=np.zeros(k), where=present > 0)
+    occurs = present > 0
+    return Accuracy(
+        overall_accuracy=float(right.sum() / len(codes)),
+        macro_f1=float(f1[occurs].mean()),
+        per_class_f1={str(name): float(f) for name, f, o in zip(names, f1, occurs, strict=True) if o},
+        ece=expected_calibration_error(probabilities, codes),
+        confusion=confusion.astype(np.int64),
+        labels=tuple(names.tolist()),
+        n=len(codes),
+    )
+
+
+def evaluate_split(
+    train: LabelledSeries,
+    test: LabelledSeries,
+    *,
+    seed: int = 42,
+    settings: TrainingSettings | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Train model and baseline on one set and measure both on another.
+
+    Raises
+    ------
+    SeriesError
+        Other dates or channels in the test set, or labels the training set does not know.
+    """
+    check_classes(train.y, where="training samples")
+    if test.X.shape[1:] != train.X.shape[1:]:
+        raise SeriesError(
+            f"The training series have {train.X.shape[1]} dates × {train.X.shape[2]} channels, the test series "
+            f"{test.X.shape[1]} × {test.X.shape[2]}. Both must be cut from the same dates and channels."
+        )
+    if (train.y.dtype.kind == "U") != (test.y.dtype.kind == "U"):
+        raise SeriesError(
+            f"The training labels are {_kind(train.y)}, the test labels {_kind(test.y)}. Save both in one form."
+        )
+    classes = np.unique(train.y)
+    unknown = np.setdiff1d(test.y, classes)
+    if len(unknown):
+        raise SeriesError(
+            f"The test set holds labels that the training set does not know: {', '.join(map(str, unknown))} "
+            f"(known: {', '.join(map(str, classes))}). Rename them, or remove these samples from the test set."
+        )
+    model = CropTypeModel.fit(
+        train.X,
+        train.y,
+        groups=train.groups,
+        seed=seed,
+        settings=settings,
+        threads=threads,
+        progress=progress,
+    )
+    tree = TreeBaseline.fit(train.X, train.y, seed=seed, threads=threads)
+    probabilities = model.predict_proba(test.X, threads=threads)
+    baseline = tree.predict_proba(test.X)
+    return Evaluation(
+        model=measure(test.y, probabilities, classes),
+        baseline=measure(test.y, baseline, classes),
+        probabilities=probabilities,
+        baseline_probabilities=baseline,
+    )
+
+
+def cross_validate(
+    X: ArrayLike,
+    y: ArrayLike,
+    *,
+    groups: ArrayLike | None = None,
+    folds: int = 5,
+    seed: int = 42,
+    settings: TrainingSettings | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> CrossValidation:
+    """Predict every sample by a model (and a baseline) that saw nothing of its group.
+
+    Parameters
+    ----------
+    X, y, groups
+        As in `CropTypeModel.fit`.
+    folds : int
+        Number of parts; classes are spread over them as evenly as whole groups allow.
+    seed : int
+        Of the split and of every training.
+    settings, threads
+        As in `CropTypeModel.fit`.
+    progress : callable, optional
+        Called with (steps done, steps of all folds).
+
+    Raises
+    ------
+    SeriesError
+        Bad samples, or fewer groups (or samples of every class) than folds.
+    """
+    data = check_labelled(X, y, groups)
+    check_classes(data.y)
+    splits = grouped_folds(data.y, data.groups, folds=folds, seed=seed)
+    labels = np.unique(data.y)
+    shape = (len(data.y), len(labels))
+    ours, trees = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)
+    fold_of = np.zeros(len(data.y), dtype=np.int64)
+    for number, (train, test) in enumerate(splits):
+        sub = {"groups": data.groups[train], "seed": seed, "threads": threads}
+        check_classes(data.y[train], where=f"training part of fold {number + 1}")
+        model = CropTypeModel.fit(
+            data.X[train],
+            data.y[train],
+            settings=settings,
+            progress=_part(progress, number, len(splits)),
+            **sub,
+        )
+        tree = TreeBaseline.fit(data.X[train], data.y[train], **sub)
+        # A class whose groups all lie in this fold is unknown to its model: probability 0, counted as wrong.
+        ours[np.ix_(test, np.searchsorted(labels, model.classes))] = model.predict_proba(
+            data.X[test], threads=threads
+        )
+        trees[np.ix_(test, np.searchsorted(labels, tree.classes))] = tree.predict_proba(data.X[test])
+        fold_of[test] = number
+    tests = [test for _, test in splits]
+    return CrossValidation(
+        model=measure(data.y, ours, labels),
+        baseline=measure(data.y, trees, labels),
+        folds=tuple(measure(data.y[rows], ours[rows], labels) for rows in tests),
+        baseline_folds=tuple(measure(data.y[rows], trees[rows], labels) for rows in tests),
+        probabilities=ours,
+        baseline_probabilities=trees,
+        predictions=labels[ours.argmax(axis=1)],
+        fold=fold_of,
+        labels=tuple(labels.tolist()),
+        n_groups=len(np.unique(data.groups)),
+    )
+
+
+def grouped_folds(y: NDArray[Any], groups: ArrayLike, *, folds: int, seed: int) -> list[tuple[Codes, Codes]]:
+    """(train, test) rows of each fold; a group lies on one side only.
+
+    Raises
+    ------
+    SeriesError
+        Fewer than two folds, or fewer groups or samples than folds.
+    """
+    number = np.unique(np.asarray(groups), return_inverse=True)[1]
+    n_groups, largest = int(number.max()) + 1, int(np.unique(y, return_counts=True)[1].max())
+    if folds < 2:
+        raise SeriesError(f"{folds} fold(s) were asked for; cross-validation needs at least 2.")
+    if folds > min(n_groups, largest):
+        raise SeriesError(
+            f"{folds} folds were asked of {len(y)} samples in {n_groups} groups (largest class: {largest} "
+            f"samples). Use at most {min(n_groups, largest)} folds, smaller groups, or more samples."
+        )
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    splits = [(train, test) for train, test in splitter.split(np.zeros(len(y)), y, number)]
+    if any(len(test) == 0 or len(train) == 0 for train, test in splits):
+        raise SeriesError(
+            f"{folds} folds leave one of them empty, because a few groups hold most samples. Use fewer folds or "
+            "smaller groups."
+        )
+    return splits
+
+
+def square_groups(lon: ArrayLike, lat: ArrayLike, km: float) -> Codes:
+    """Number the squares of ground in which places lie, so that neighbours share a group.
+
+    Parameters
+    ----------
+    lon, lat : (n,) array_like
+        Degrees.
+    km : float
+        Side of the squares in kilometres. Rows are `km` high; in each row columns are `km` wide at the row's
+        middle latitude.
+
+    Returns
+    -------
+    (n,) int64
+        0, 1, … in no particular order. Places of one square are less than 1.5 `km` apart.
+    """
+    x, y = np.asarray(lon, dtype=np.float64), np.asarray(lat, dtype=np.float64)
+    if not km > 0:
+        raise SeriesError(f"The side of the squares is {km} km; it must be more than 0.")
+    outside = ~(np.isfinite(x) & np.isfinite(y) & (np.abs(x) <= 360) & (np.abs(y) <= 90))
+    if x.shape != y.shape or x.ndim != 1 or outside.any():
+        raise SeriesError(
+            "Longitudes and latitudes must be two lists of one length in degrees, |lat| ≤ 90"
+            + (f"; rows {np.flatnonzero(outside)[:8].tolist()} are not." if outside.any() else ".")
+        )
+    row = np.floor(y * KM_PER_DEGREE / km)
+    middle = np.clip((row + 0.5) * km / KM_PER_DEGREE, -90.0, 90.0)
+    column = np.floor(x * KM_PER_DEGREE * np.cos(np.radians(middle)) / km)
+    squares = np.stack([row, column], axis=1)
+    return np.unique(squares, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
+
+
+def _part(progress: Progress | None, number: int, parts: int) -> Progress | None:
+    """Progress of one fold as progress of all."""
+    if progress is None:
+        return None
+    report = progress
+    return lambda step, steps: report(number * steps + step, parts * steps)
+
+
+def _kind(y: NDArray[Any]) -> str:
+    return "text" if y.dtype.kind == "U" else "whole numbers"
