@@ -1,0 +1,298 @@
+"""Sums over zones: which unit a pixel belongs to, how large it is on the ground, and what lies in it.
+
+Everything summed here is additive: results of blocks may be added up and give the same as the whole image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eo_pipeline.errors import SourceError
+from eo_pipeline.grid import Grid
+
+if TYPE_CHECKING:
+    from shapely.geometry.base import BaseGeometry
+
+#: Longitude and latitude on WGS84, in this order: what GeoJSON holds.
+LON_LAT: Final = "OGC:CRS84"
+#: Said wherever an area is printed.
+AREA_METHOD: Final = (
+    "geodesic: area of the pixel on the ellipsoid of its CRS (Karney 2013), "
+    "interpolated between 33 x 33 nodes"
+)
+_NODES: Final = 33
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneUnit:
+    """An administrative unit or parcel: `code` (adcode or parcel id), `name`, and its polygon in `crs`."""
+
+    code: str
+    name: str
+    geometry: BaseGeometry
+    crs: str = LON_LAT
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneLayer:
+    """Units that share no pixel. `labels` int32 [y, x]: 0 outside, k for `units[k - 1]`."""
+
+    labels: NDArray[np.int32]
+    units: tuple[ZoneUnit, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneCounts:
+    """Pixels (int64) and hectares (float64) by zone and class code, both [zone, class]."""
+
+    pixels: NDArray[np.int64]
+    area_ha: NDArray[np.float64]
+
+    def __add__(self, other: ZoneCounts) -> ZoneCounts:
+        return ZoneCounts(self.pixels + other.pixels, self.area_ha + other.area_ha)
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneSums:
+    """Sum of finite values and their number by date and zone, both [t, zone]."""
+
+    total: NDArray[np.float64]
+    count: NDArray[np.int64]
+
+    def __add__(self, other: ZoneSums) -> ZoneSums:
+        return ZoneSums(self.total + other.total, self.count + other.count)
+
+    @property
+    def mean(self) -> NDArray[np.float64]:
+        """Mean of the finite values, NaN where there is none."""
+        with np.errstate(invalid="ignore"):
+            return np.where(self.count > 0, self.total / np.maximum(self.count, 1), np.nan)
+
+
+def read_units(path: Path, *, code_field: str = "code", name_field: str = "name") -> tuple[ZoneUnit, ...]:
+    """Polygons of a GeoJSON, GeoPackage or Shapefile, in their own CRS, invalid ones repaired.
+
+    Raises
+    ------
+    SourceError
+        No such file, no polygon, a missing field, or two polygons of one code.
+    """
+    import pyogrio.raw
+    import shapely
+
+    try:
+        meta, _, geometries, columns = pyogrio.raw.read(path)
+    except Exception as error:
+        raise SourceError(
+            f"{path} cannot be read as polygons: {error}. Give GeoJSON, GPKG or SHP."
+        ) from error
+    fields = list(meta["fields"])
+    if code_field not in fields:
+        raise SourceError(
+            f"{path} has no field {code_field!r}; its fields are {fields}. Add it, or name the field to use."
+        )
+    codes = [_text(value) for value in columns[fields.index(code_field)]]
+    names = [_text(v) for v in columns[fields.index(name_field)]] if name_field in fields else codes
+    if double := {code for code in codes if codes.count(code) > 1}:
+        raise SourceError(f"{path}: the code {min(double)!r} stands on several polygons; make codes unique.")
+    shapes = [shapely.make_valid(shape) for shape in shapely.from_wkb(geometries)]
+    wrong = next((c for c, s in zip(codes, shapes, strict=True) if s is None or s.area == 0), None)
+    if not shapes or wrong is not None:
+        raise SourceError(f"{path}: {wrong or 'the file'} holds no polygon. Give polygons with an area.")
+    crs = meta["crs"] or LON_LAT
+    crs = LON_LAT if crs in ("EPSG:4326", "EPSG:4490") else crs
+    return tuple(ZoneUnit(*item, crs=crs) for item in zip(codes, names, shapes, strict=True))
+
+
+def _text(value: Any) -> str:
+    """A field's value as a code: whole floats lose their `.0`."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def zone_layers(units: Sequence[ZoneUnit], grid: Grid) -> tuple[ZoneLayer, ...]:
+    """Burn units on a grid by the pixel-centre rule, each into the first layer where it meets no other.
+
+    Units of several levels may be given together: a township and its county come to lie in different layers.
+    A unit without a pixel centre inside stays in its layer without pixels, so that it is not lost silently.
+    """
+    labels: list[NDArray[np.int32]] = []
+    members: list[list[ZoneUnit]] = []
+    for unit in units:
+        rows, cols, mask = _mask(unit, grid)
+        for layer, own in zip(labels, members, strict=True):
+            window = layer[rows, cols]
+            if not np.any(window[mask]):
+                own.append(unit)
+                window[mask] = len(own)
+                break
+        else:
+            layer = np.zeros(grid.shape, dtype=np.int32)
+            layer[rows, cols][mask] = 1
+            labels.append(layer)
+            members.append([unit])
+    return tuple(ZoneLayer(layer, tuple(own)) for layer, own in zip(labels, members, strict=True))
+
+
+def _mask(unit: ZoneUnit, grid: Grid) -> tuple[slice, slice, NDArray[np.bool_]]:
+    """Pixels whose centre lies in `unit`, within the window of the grid that its bounding box touches."""
+    import shapely
+    from pyproj import Transformer
+    from rasterio.features import rasterize
+
+    to_grid = Transformer.from_crs(unit.crs, grid.crs, always_xy=True)
+    shape = shapely.transform(
+        unit.geometry, lambda xy: np.column_stack(to_grid.transform(xy[:, 0], xy[:, 1]))
+    )
+    a, b, c, d, e, f = (~grid.affine)[:6]
+    left, low, right, high = shape.bounds
+    x, y = np.array([left, left, right, right]), np.array([low, high, low, high])
+    col, row = a * x + b * y + c, d * x + e * y + f
+    rows = slice(max(0, int(np.floor(row.min()))), max(0, min(grid.height, int(np.ceil(row.max())) + 1)))
+    cols = slice(max(0, int(np.floor(col.min()))), max(0, min(grid.width, int(np.ceil(col.max())) + 1)))
+    height, width = rows.stop - rows.start, cols.stop - cols.start
+    if height <= 0 or width <= 0:
+        return slice(0, 0), slice(0, 0), np.zeros((0, 0), dtype=np.bool_)
+    transform = grid.affine @ type(grid.affine).translation(cols.start, rows.start)
+    burnt = rasterize([(shape, 1)], out_shape=(height, width), transform=transform, fill=0, dtype="uint8")
+    return rows, cols, cast("NDArray[np.bool_]", burnt.astype(np.bool_))
+
+
+class PixelAreas:
+    """Ground area of every pixel of a grid, in hectares, for any CRS.
+
+    A pixel of Web Mercator at 35 degrees north covers two thirds of its nominal area, one of UTM 0.08 % more
+    or less, one of an equal-area projection exactly its own: each is measured on the ellipsoid (Karney 2013,
+    doi:10.1007/s00190-012-0578-z, as in PROJ) at 33 x 33 nodes and interpolated linearly between them.
+    Relative error below 1e-5 for a tile of 110 km. The nodes belong to the tile, so blocks get the same
+    pixels' areas as the whole.
+    """
+
+    def __init__(self, grid: Grid) -> None:
+        self.grid = grid
+        self._rows = np.linspace(0, max(grid.height - 1, 1), _NODES)
+        self._cols = np.linspace(0, max(grid.width - 1, 1), _NODES)
+        self._ha = self._measure()
+
+    def _measure(self) -> NDArray[np.float64]:
+        from pyproj import CRS, Transformer
+
+        crs = CRS.from_user_input(self.grid.crs)
+        geod = crs.get_geod()
+        if geod is None or crs.geodetic_crs is None:
+            raise SourceError(
+                f"the raster's CRS ({crs.name}) is not tied to the earth, so that no area can be measured. "
+                "Assign the raster its true CRS (gdal_edit.py -a_srs)."
+            )
+        to_degrees = Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True)
+        row, col = np.meshgrid(self._rows, self._cols, indexing="ij")
+        corner_col = col[..., None] + np.array([0, 1, 1, 0])
+        corner_row = row[..., None] + np.array([0, 0, 1, 1])
+        a, b, c, d, e, f = self.grid.transform
+        lon, lat = to_degrees.transform(
+            a * corner_col + b * corner_row + c, d * corner_col + e * corner_row + f
+        )
+        square_metres = [
+            abs(geod.polygon_area_perimeter(x, y)[0])
+            for x, y in zip(lon.reshape(-1, 4), lat.reshape(-1, 4), strict=True)
+        ]
+        if not np.all(np.isfinite(square_metres)):
+            raise SourceError(
+                f"the raster reaches beyond where its CRS ({crs.name}) can be turned into degrees; check its "
+                "transform."
+            )
+        return np.array(square_metres).reshape(row.shape) / 10_000.0
+
+    def ha(self, rows: slice = slice(None), cols: slice = slice(None)) -> NDArray[np.float64]:
+        """Hectares of the pixels in a window, float64 [y, x]."""
+        row = np.arange(*rows.indices(self.grid.height))
+        col = np.arange(*cols.indices(self.grid.width))
+        at_cols = np.stack([np.interp(col, self._cols, line) for line in self._ha])
+        step = self._rows[1] - self._rows[0]
+        lower = np.minimum((row / step).astype(np.int64), _NODES - 2)
+        weight = (row / step - lower)[:, None]
+        return cast("NDArray[np.float64]", at_cols[lower] * (1 - weight) + at_cols[lower + 1] * weight)
+
+
+def pixel_area_ha(grid: Grid) -> NDArray[np.float64]:
+    """Hectares of every pixel of a grid, float64 [y, x]; see `PixelAreas` for the method."""
+    return PixelAreas(grid).ha()
+
+
+def class_counts(
+    class_map: NDArray[np.uint8],
+    labels: NDArray[np.int32],
+    *,
+    n_zones: int,
+    n_classes: int,
+    area_ha: NDArray[np.float64],
+) -> ZoneCounts:
+    """Pixels and hectares of each class code in each zone, in one pass.
+
+    Parameters
+    ----------
+    class_map : uint8 [y, x]
+        Class codes 0 ... `n_classes` - 1; code 0 is usually "no data" and is counted like any other.
+    labels : int32 [y, x]
+        From a `ZoneLayer`; 0 is left out.
+    area_ha : float64 [y, x]
+        From `PixelAreas`.
+    """
+    if class_map.size and int(class_map.max()) >= n_classes:
+        raise ValueError(
+            f"class_map holds the code {int(class_map.max())}; n_classes={n_classes} ends before it."
+        )
+    size = (n_zones + 1) * n_classes
+    key = (labels.astype(np.int64) * n_classes + class_map).ravel()
+    pixels = np.bincount(key, minlength=size).reshape(n_zones + 1, n_classes)
+    area = np.bincount(key, weights=area_ha.ravel().astype(np.float64), minlength=size)
+    hectares = area.reshape(n_zones + 1, n_classes).astype(np.float64)
+    return ZoneCounts(pixels[1:].astype(np.int64), hectares[1:])
+
+
+def zone_means(index: NDArray[np.float32], labels: NDArray[np.int32], *, n_zones: int) -> ZoneSums:
+    """Sum and count of the finite values of `index` [t, y, x] in each zone; `.mean` divides them.
+
+    To look at one crop only, set `labels` to 0 where the map says another.
+    """
+    flat = labels.ravel()
+    total = np.empty((index.shape[0], n_zones))
+    count = np.empty((index.shape[0], n_zones), dtype=np.int64)
+    for t, image in enumerate(index):
+        values = image.ravel()
+        known = np.isfinite(values)
+        zone = flat[known]
+        total[t] = np.bincount(zone, weights=values[known], minlength=n_zones + 1)[1:]
+        count[t] = np.bincount(zone, minlength=n_zones + 1)[1:]
+    return ZoneSums(total, count)
+
+
+def zone_quantiles(
+    index: NDArray[np.float32],
+    labels: NDArray[np.int32],
+    *,
+    n_zones: int,
+    quantiles: Iterable[float] = (0.25, 0.75),
+) -> NDArray[np.float32]:
+    """Quantiles of the finite values of `index` [t, y, x] in each zone: float32 [quantile, t, zone].
+
+    Quantiles are not additive: give the whole tile, not a block. NaN where a zone has no value.
+    """
+    levels = np.asarray(list(quantiles), dtype=np.float64)
+    out = np.full((levels.size, index.shape[0], n_zones), np.nan, dtype=np.float32)
+    flat = labels.ravel()
+    order = np.argsort(flat, kind="stable")
+    bounds = np.searchsorted(flat[order], np.arange(1, n_zones + 2))
+    for t, image in enumerate(index):
+        values = image.ravel()[order]
+        for zone in range(n_zones):
+            own = values[bounds[zone] : bounds[zone + 1]]
+            own = own[np.isfinite(own)]
+            if own.size:
+                out[:, t, zone] = np.quantile(own, levels)
+    return out
