@@ -41,9 +41,10 @@ INSTALLED_APPS = [
     "shop",
     "wagtail.contrib.settings",
     "wagtail.contrib.simple_translation",
+    "wagtail.contrib.typed_table_block",
     "wagtail.embeds",
     "wagtail.sites",
-    "wagtail.users",
+    "accounts.users.UsersAppConfig",  # wagtail.users with our own forms
     "wagtail.snippets",
     "wagtail.documents",
     "wagtail.images",
@@ -170,6 +171,8 @@ WAGTAIL_GRAVATAR_PROVIDER_URL = None
 RUNS_DIR = Path(os.environ.get("RUNS_DIR", VAR_DIR / "imported_runs"))
 # Official base map (天地图); without a key the map shows our own outlines.
 TIANDITU_KEY = os.environ.get("TIANDITU_KEY", "")
+# Names and passwords of the demo's invented people (manage.py load_demo_users).
+DEMO_USERS_FILE = VAR_DIR / "demo_users.txt"
 # Footer: filing numbers, shown only when given.
 ICP_NUMBER = os.environ.get("ICP_NUMBER", "")
 POLICE_NUMBER = os.environ.get("POLICE_NUMBER", "")

@@ -22,5 +22,6 @@ WHITENOISE_USE_FINDERS = True
 _scratch = Path(tempfile.mkdtemp(prefix="pingliang-test-"))
 MEDIA_ROOT = _scratch / "media"
 RUNS_DIR = _scratch / "runs"
+DEMO_USERS_FILE = _scratch / "demo_users.txt"
 DATABASES["default"]["CONN_MAX_AGE"] = 0
 DATABASES["default"].setdefault("OPTIONS", {})["options"] = "-c synchronous_commit=off"

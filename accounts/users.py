@@ -1,0 +1,9 @@
+"""Wagtail's user administration, told to use our forms. Kept apart because Django imports it before any model."""
+
+from __future__ import annotations
+
+from wagtail.users.apps import WagtailUsersAppConfig
+
+
+class UsersAppConfig(WagtailUsersAppConfig):
+    user_viewset = "accounts.viewsets.UserViewSet"

@@ -1,0 +1,85 @@
+"""Reads of the information service. Nothing here writes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from django.db.models import F, Q, QuerySet
+from django.utils import timezone
+
+if TYPE_CHECKING:
+    from wagtail.models import Locale, Page
+
+    from cms.models import AdvisoryIndexPage, AdvisoryPage, NewsIndexPage, NewsPage, WarningNotice
+
+
+def current_warnings(at: datetime | None = None) -> QuerySet[WarningNotice]:
+    """Warnings in force, the gravest first."""
+    from cms.models import WarningNotice
+
+    return WarningNotice.objects.current(at).select_related("link")
+
+
+def advisories_below(index: AdvisoryIndexPage) -> QuerySet[AdvisoryPage]:
+    """Live advisories of a list, newest first, with what a list entry shows."""
+    from cms.models import AdvisoryPage
+
+    advisories: QuerySet[AdvisoryPage] = (
+        AdvisoryPage.objects.child_of(index)
+        .live()
+        .public()
+        .prefetch_related("subjects", "counties")
+        .order_by("-published_on", "-pk")
+    )
+    return advisories
+
+
+def in_season(advisories: QuerySet[AdvisoryPage], *, month: int) -> QuerySet[AdvisoryPage]:
+    """Those that are for a month (1-12); a season may run over the turn of the year (November to February)."""
+    within = Q(from_month__lte=F("to_month")) & Q(from_month__lte=month, to_month__gte=month)
+    over_new_year = Q(from_month__gt=F("to_month")) & (Q(from_month__lte=month) | Q(to_month__gte=month))
+    return advisories.filter(within | over_new_year)
+
+
+def advisories_in_season(locale: Locale, *, limit: int, month: int | None = None) -> Sequence[AdvisoryPage]:
+    """Advice for a month (this one) in a language, the shortest season first: it is the most pressing."""
+    from cms.models import AdvisoryPage
+
+    advisories = AdvisoryPage.objects.filter(locale=locale).live().public().prefetch_related("subjects", "counties")
+    chosen = list(in_season(advisories, month=month or timezone.localdate().month))
+    chosen.sort(key=lambda page: ((page.to_month - page.from_month) % 12, -page.published_on.toordinal(), page.pk))
+    return chosen[:limit]
+
+
+def news_below(index: NewsIndexPage) -> QuerySet[NewsPage]:
+    """Live news of a list, newest first."""
+    from cms.models import NewsPage
+
+    news: QuerySet[NewsPage] = NewsPage.objects.child_of(index).live().public().order_by("-published_on", "-pk")
+    return news
+
+
+def latest_news(locale: Locale, *, limit: int) -> QuerySet[NewsPage]:
+    """The newest news in a language."""
+    from cms.models import NewsPage
+
+    news: QuerySet[NewsPage] = NewsPage.objects.filter(locale=locale).live().public().order_by("-published_on", "-pk")
+    return news[:limit]
+
+
+def newest_below(section: Page, *, limit: int) -> Sequence[Any]:
+    """The newest entries of a section, whatever its type."""
+    from cms.models import AdvisoryIndexPage, NewsIndexPage
+
+    if isinstance(section, AdvisoryIndexPage):
+        return list(advisories_below(section)[:limit])
+    if isinstance(section, NewsIndexPage):
+        return list(news_below(section)[:limit])
+    return []
+
+
+def latest_crop_figures() -> Sequence[Any]:
+    """Accepted crop areas of the newest season; none as long as the bureau has accepted nothing."""
+    return []
