@@ -26,7 +26,7 @@ from models.training import Progress, TrainingSettings, train_ensemble
 KIND: Final = "temporal-ensemble"
 
 #: Series a pass of the network; the activations of so many stay in the processor's cache.
-PREDICT_BATCH: Final = 1024
+PREDICT_BATCH: Final = 512
 
 #: Each half of the ensemble holds out one of so many parts of the samples, to be calibrated on.
 CALIBRATION_PARTS: Final = 6
@@ -262,13 +262,11 @@ def _codes(y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np
 
 def _reorder(network: TemporalEnsemble, order: NDArray[np.int64]) -> None:
     """Sort the network's outputs (and prior) so that column i is the i-th sorted class."""
-    members, k = network.shape.members, network.shape.classes
-    rows = torch.from_numpy((np.arange(members)[:, None] * k + order).ravel())
     with torch.no_grad():
-        network.head.weight.copy_(network.head.weight[rows].clone())
-        assert network.head.bias is not None
-        network.head.bias.copy_(network.head.bias[rows].clone())
-        network.prior.copy_(network.prior[torch.from_numpy(order)].clone())
+        index = torch.from_numpy(order)
+        network.head.weight.copy_(network.head.weight[:, :, index].clone())
+        network.head_bias.copy_(network.head_bias[:, index].clone())
+        network.prior.copy_(network.prior[index].clone())
 
 
 def _held_out(
