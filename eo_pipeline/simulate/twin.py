@@ -1,0 +1,332 @@
+"""`eo simulate`: land, crops, scenes, samples and truth written as season folders that `eo run` reads.
+
+The folder appears whole or not at all; what is there already and of the same options and code is kept.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any, Final
+
+from eo_pipeline.errors import EOPipelineError
+from eo_pipeline.simulate import calendar, canopy, crops, landscape, scenes, truth, vectors
+
+MARKER: Final = "twin.json"
+FEATURES: Final = ("B02", "B03", "B04", "B05", "B06", "B08", "B11", "B12", "NDVI")
+#: Step of a run's progress: done, total, what is being made.
+Progress = Callable[[int, int, str], None]
+
+
+class SimulationError(EOPipelineError):
+    """Options the twin cannot be made of, or a folder that may not be replaced."""
+
+
+@dataclass(frozen=True, slots=True)
+class TwinOptions:
+    """What decides the bytes of a twin. `runs` is where the season files send `eo run`'s output."""
+
+    size_km: float = 5.0
+    seasons: int = 2
+    year: int = 2026
+    seed: int = 42
+    runs: str = "../runs"
+
+    def __post_init__(self) -> None:
+        if not 0.6 <= self.size_km <= 10 or abs(self.size_km * 50 - round(self.size_km * 50)) > 1e-6:
+            raise SimulationError(
+                f"--size-km {self.size_km}: give 0.6 to 10 km, a multiple of 0.02 km (two pixels)."
+            )
+        if not 1 <= self.seasons <= 6:
+            raise SimulationError(f"--seasons {self.seasons}: give 1 to 6.")
+        if not 2016 <= self.year <= 2100:
+            raise SimulationError(
+                f"--year {self.year}: give the harvest year of the last season, 2016 to 2100."
+            )
+        if not 0 <= self.seed < 2**31:
+            raise SimulationError(f"--seed {self.seed}: give a whole number from 0 to 2147483647.")
+
+    @property
+    def years(self) -> list[int]:
+        """Harvest years of the seasons, oldest first."""
+        return list(range(self.year - self.seasons + 1, self.year + 1))
+
+
+@dataclass(frozen=True, slots=True)
+class TwinSummary:
+    """What was made: season files, oldest first, and counts for the reader."""
+
+    folder: str
+    seasons: tuple[str, ...]
+    parcels: int
+    scenes: dict[str, int]
+    samples: dict[str, int]
+    area_ha: float
+    bytes: int
+    kept: bool = False
+
+
+def season_window(year: int) -> tuple[date, date]:
+    """First and last day of a harvest year's season: sowing of winter wheat to the last harvest."""
+    return date(year - 1, 9, 1), date(year, 10, 31)
+
+
+def simulate(
+    out: Path,
+    options: TwinOptions,
+    *,
+    force: bool = False,
+    progress: Progress | None = None,
+    workers: int = 2,
+) -> TwinSummary:
+    """Make the twin in `out`.
+
+    Raises
+    ------
+    SimulationError
+        `out` holds something else, or an older twin with runs in it, and `force` is not given.
+    """
+    out = out.absolute()
+    marker = {"options": asdict(options), "code": code_digest()}
+    if (kept := _standing(out, marker)) is not None:
+        return kept
+    _may_replace(out, force=force)
+    partial = out.with_name(f".{out.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        summary = _make(partial, out, options, progress or (lambda done, total, what: None), workers)
+        # Paths are stored relative, so that the folder may be moved and its bytes name no machine.
+        stored = asdict(summary) | {
+            "folder": ".",
+            "seasons": [f"{year}/season.toml" for year in options.years],
+        }
+        document = {**marker, "simulated": True, "note": scenes.SIMULATED_TAG, "summary": stored}
+        (partial / MARKER).write_text(
+            json.dumps(document, ensure_ascii=False, indent=1) + "\n", encoding="utf-8"
+        )
+        if out.exists():
+            shutil.rmtree(out)
+        partial.replace(out)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return summary
+
+
+def code_digest() -> str:
+    """SHA-256 over the twin's own source: a twin of other code is made again."""
+    digest = hashlib.sha256()
+    for module in (calendar, canopy, crops, landscape, scenes, truth, vectors):
+        digest.update(Path(str(module.__file__)).read_bytes())
+    digest.update(Path(__file__).read_bytes())
+    return digest.hexdigest()
+
+
+def _standing(out: Path, marker: dict[str, Any]) -> TwinSummary | None:
+    """The summary of what stands in `out` if it is this very twin."""
+    try:
+        document = json.loads((out / MARKER).read_text(encoding="utf-8"))
+        stored = document["summary"]
+        seasons = tuple(str(out / name) for name in stored["seasons"])
+        summary = TwinSummary(**{**stored, "folder": str(out), "seasons": seasons, "kept": True})
+        same = all(document[key] == json.loads(json.dumps(marker[key])) for key in marker)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return summary if same and all(Path(season).is_file() for season in summary.seasons) else None
+
+
+def _may_replace(out: Path, *, force: bool) -> None:
+    if out.exists() and not out.is_dir():
+        raise SimulationError(f"{out} is a file; give --out a folder.")
+    if not out.exists() or not any(out.iterdir()):
+        return
+    here = Path.cwd()
+    if out in (here, Path.home(), *here.parents) or (out / ".git").exists():
+        raise SimulationError(
+            f"{out} is not replaced, with --force or without: give --out a folder of its own."
+        )
+    if force:
+        return
+    if not (out / MARKER).is_file():
+        raise SimulationError(
+            f"{out} holds files that eo simulate did not make. Give another --out, or --force to replace it."
+        )
+    if (out / "runs").exists():
+        raise SimulationError(
+            f"{out} holds a twin of other options or older code, and runs made of it in {out / 'runs'}. "
+            "Give another --out, or --force to replace both."
+        )
+
+
+def _make(partial: Path, out: Path, options: TwinOptions, progress: Progress, workers: int) -> TwinSummary:
+    years = options.years
+    land = landscape.build(options.size_km, seed=options.seed)
+    # One harvest year before, for the first autumn and for growth, and one after, for the last autumn's sowing.
+    plan = calendar.rotate(land, range(years[0] - 1, years[-1] + 2), seed=options.seed)
+    world = scenes.make_world(land, plan, seed=options.seed)
+    canopy.canopy_table()
+    samples: dict[str, int] = {}
+    for year in years:
+        (partial / str(year) / "scenes").mkdir(parents=True)
+    records = _scenes(world, partial, years, progress, workers)
+    for number, year in enumerate(years):
+        folder = partial / str(year)
+        vectors.write_units(land, folder / "units.geojson")
+        vectors.write_parcels(land, folder / "parcels.geojson")
+        samples = vectors.write_samples(world, year, folder / "samples.geojson")
+        vectors.write_reference(world, year, folder / "reference.geojson")
+        truth.write_truth(world, year, folder / "truth")
+        before = f"jingning-{year - 1}" if number else None
+        (folder / "season.toml").write_text(
+            season_toml(year, options.runs, baseline=before), encoding="utf-8"
+        )
+    (partial / "README.md").write_text(readme(options), encoding="utf-8")
+    held = {path.stat().st_ino: path.stat().st_size for path in partial.rglob("*") if path.is_file()}
+    return TwinSummary(
+        folder=str(out),
+        seasons=tuple(str(out / str(year) / "season.toml") for year in years),
+        parcels=land.n_parcels,
+        scenes={str(year): sum(1 for row in records[year] if row["kept"] == "yes") for year in years},
+        samples=samples,
+        area_ha=round(land.grid.size**2 * truth.HA_PER_PIXEL, 2),
+        bytes=sum(held.values()),
+    )
+
+
+def _scenes(
+    world: scenes.World, partial: Path, years: list[int], progress: Progress, workers: int
+) -> dict[int, list[dict[str, str]]]:
+    """Write every acquisition once; a scene in two seasons is one file with two names where the disk allows it."""
+    wanted: dict[date, list[int]] = {}
+    for year in years:
+        for day in scenes.acquisition_days(*season_window(year)):
+            wanted.setdefault(day, []).append(year)
+
+    def one(day: date) -> tuple[date, dict[str, str]]:
+        row = {"date": day.isoformat(), "kept": "no"}
+        if scenes.cloud_cover(day, seed=world.seed) >= 1:
+            return day, {**row, "cloud": "1.0000"}
+        scene = scenes.render(world, day)
+        quality = {name: f"{value:.4f}" for name, value in scene.quality().items()}
+        row |= quality | {"sun_zenith": f"{scene.sun_zenith:.2f}"}
+        if float(quality["cloud"]) > scenes.MOST_CLOUD:
+            return day, row
+        first, *others = (partial / str(year) / "scenes" / f"S2_{day:%Y%m%d}.tif" for year in wanted[day])
+        scenes.write_scene(scene, world.land.grid, first)
+        for other in others:
+            try:
+                os.link(first, other)
+            except OSError:
+                shutil.copyfile(first, other)
+        return day, {**row, "kept": "yes"}
+
+    records: dict[int, list[dict[str, str]]] = {year: [] for year in years}
+    with ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
+        for done, (day, row) in enumerate(pool.map(one, sorted(wanted)), 1):
+            for year in wanted[day]:
+                records[year].append(row)
+            progress(done, len(wanted), f"scene {day}")
+    head = ("date", "kept", "cloud", "shadow", "snow", "scl_clear", "scl_missed", "scl_false", "sun_zenith")
+    for year in years:
+        with (partial / str(year) / "acquisitions.csv").open("w", encoding="utf-8", newline="") as stream:
+            writer = csv.DictWriter(stream, head, restval="", lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(records[year])
+    return records
+
+
+def season_toml(year: int, runs: str, *, baseline: str | None) -> str:
+    """The season file of a harvest year, as `eo_pipeline.season` reads it."""
+    start, end = season_window(year)
+    bands = ", ".join(f"{name} = {index}" for index, name in enumerate((*canopy.BAND_NAMES, "SCL"), 1))
+    earlier = (
+        f'baseline = ["{runs}/{baseline}"]   # run that season first'
+        if baseline
+        else "# the first season: no baseline"
+    )
+    classes = "\n".join(
+        f'[[classes]]\ncode = {item.code}\nname = "{item.name}"\nzh = "{item.zh}"\nen = "{item.en}"\n'
+        f'colour = "{item.colour}"\ncrop = {str(item.crop).lower()}\n'
+        for item in crops.CLASSES
+    )
+    features = ", ".join(f'"{name}"' for name in FEATURES)
+    clear = ", ".join(str(code) for code in scenes.SCL_CLEAR)
+    return f"""# 模拟数据 SIMULATED by `eo simulate`. Run it with: eo run season.toml
+[season]
+id = "jingning-{year}"
+title = "静宁示范片 {year}"
+start = {start}
+end = {end}
+step = "dekad"
+simulated = true
+
+[region]
+name = "{landscape.COUNTY[1]}"
+units = "units.geojson"
+parcels = "parcels.geojson"
+
+[source]
+kind = "folder"
+root = "scenes"
+pattern = 'S2_(?P<date>\\d{{8}})\\.tif'
+date_format = "%Y%m%d"
+layout = "bands"
+bands = {{ {bands} }}
+scale = 0.0001
+offset = 0.0
+nodata = {scenes.NODATA}
+[[source.mask]]
+band = "SCL"
+clear = [{clear}]
+
+{classes}
+[classify]
+samples = "samples.geojson"
+features = [{features}]
+folds = 5
+group_km = 0.25   # about one terrace slope; fields of a split lie apart
+seed = 42
+
+[area]
+reference = "reference.geojson"
+design = "simple_random"
+confidence = 0.95
+
+[growth]
+index = "NDVI"
+{earlier}
+
+[output]
+root = "{runs}"
+"""
+
+
+def readme(options: TwinOptions) -> str:
+    """README.md of the twin's folder."""
+    return f"""# 模拟数据 · Simulated data
+
+本文件夹由 `eo simulate` 生成，全部为模拟数据，不是观测结果，也不是统计数据。
+Everything here was made by `eo simulate`; nothing is an observation or a statistic.
+
+Options: {json.dumps(asdict(options))}
+
+- `<year>/season.toml`: what `eo run` reads; the oldest first, because a season is compared with the one before
+- `<year>/scenes/`: Sentinel-2-like bands, int16 × 10 000, EPSG:{landscape.EPSG}, 10 m; the last band is SCL. SCL misses
+  about {scenes.MISSED_THIN:.0%} of thin cloud and {scenes.MISSED_SHADOW:.0%} of cloud shadow, as the real one does
+- `<year>/acquisitions.csv`: every overpass, its true cloud cover and the errors of SCL; overcast ones were not kept
+- `<year>/units.geojson`, `parcels.geojson`: invented outlines (示意) under names of Jingning
+- `<year>/samples.geojson`: field survey for training, {vectors.LABEL_NOISE:.1%} of fields noted wrongly
+- `<year>/reference.geojson`: independent simple random sample of pixels, answered from the truth
+- `<year>/truth/`: crop, vigour, areas, growth, yields (kg/mu) and stage days: what a run is judged by
+
+Canopies: PROSPECT-D and 4SAIL (package prosail). Calendars, shares and yields: `eo_pipeline/simulate/crops.py`.
+"""
