@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 #: Time is counted in dekads, so that `lam` on a ten-day series is the lambda of Eilers (2003).
 DAYS_OF_UNIT: Final = 10.0
 #: Default stiffness: follows a green-up of four weeks, flattens the scatter of single dates.
-LAMBDA: Final = 2.0
+LAMBDA: Final = 0.5
 #: Tukey's constant for the bisquare: 95 % efficiency under normal errors.
 BISQUARE: Final = 4.685
 #: Residuals under this are never taken for outliers, however well the rest fits (index or reflectance units).
-NOISE_FLOOR: Final = 0.01
+NOISE_FLOOR: Final = 0.02
 
 
 def smooth(
