@@ -96,9 +96,13 @@ def read_run(folder: Path) -> RunIntake:
     try:
         created_at = datetime.fromisoformat(manifest.created_at)
     except ValueError as error:
-        raise RunImportError(f"{folder}/run.json: created_at {manifest.created_at!r} is no time. {CURE}") from error
+        raise RunImportError(
+            f"{folder}/run.json: created_at {manifest.created_at!r} is no time. {CURE}"
+        ) from error
     if created_at.tzinfo is None:
-        raise RunImportError(f"{folder}/run.json: created_at {manifest.created_at!r} has no time zone. {CURE}")
+        raise RunImportError(
+            f"{folder}/run.json: created_at {manifest.created_at!r} has no time zone. {CURE}"
+        )
     for item in (*manifest.crops, *(entry for raster in manifest.rasters for entry in raster.classes)):
         if not _COLOUR.fullmatch(item.colour):
             raise RunImportError(
@@ -121,7 +125,9 @@ def _date(folder: Path, name: str, value: Any) -> date:
     try:
         return date.fromisoformat(str(value)[:10])
     except ValueError as error:
-        raise RunImportError(f"{folder}: {name} is {value!r}; expected a date like 2026-04-18. {CURE}") from error
+        raise RunImportError(
+            f"{folder}: {name} is {value!r}; expected a date like 2026-04-18. {CURE}"
+        ) from error
 
 
 def _raster(folder: Path, raster: contract.Raster) -> RasterIntake:
@@ -130,7 +136,9 @@ def _raster(folder: Path, raster: contract.Raster) -> RasterIntake:
 
     path = folder / raster.path
     if not _KIND.fullmatch(raster.kind):
-        raise RunImportError(f"{folder}/run.json: raster kind {raster.kind!r} of {raster.path} is not a name. {CURE}")
+        raise RunImportError(
+            f"{folder}/run.json: raster kind {raster.kind!r} of {raster.path} is not a name. {CURE}"
+        )
     try:
         with rasterio.open(path) as image:
             if image.crs is None:
@@ -156,12 +164,16 @@ def _estimates(folder: Path, run_id: str) -> Iterator[dict[str, Any]]:
     _same_run(path, table, run_id)
     if (twice := table.duplicated(_KEY)).any():
         row = table.loc[twice, _KEY].iloc[0].to_dict()
-        raise RunImportError(f"{path}: two rows for {row}. One estimate a product, crop, class, unit and method. {CURE}")
+        raise RunImportError(
+            f"{path}: two rows for {row}. One estimate a product, crop, class, unit and method. {CURE}"
+        )
     for number, row in enumerate(table.to_dict("records")):
         where = f"{path}, row {number}"
         for name, limit in _TEXT_LIMITS.items():
             if len(row[name]) > limit:
-                raise RunImportError(f"{where}: {name} is longer than {limit} characters: {row[name]!r}. {CURE}")
+                raise RunImportError(
+                    f"{where}: {name} is longer than {limit} characters: {row[name]!r}. {CURE}"
+                )
         yield {
             "product": row["product"],
             "crop": row["crop"],

@@ -97,7 +97,9 @@ class Estimate(models.Model):
     product = models.CharField("产品", max_length=20)
     crop = models.CharField("作物", max_length=40, blank=True)
     class_name = models.CharField("类别", max_length=40, blank=True)
-    unit_adcode = models.CharField("单元代码", max_length=80, help_text="区划代码、region 或 parcel:<地块编号>")
+    unit_adcode = models.CharField(
+        "单元代码", max_length=80, help_text="区划代码、region 或 parcel:<地块编号>"
+    )
     place = models.ForeignKey("places.Unit", models.PROTECT, null=True, blank=True, verbose_name="行政区划")
     period_start = models.DateField("时段开始")
     period_end = models.DateField("时段结束")
@@ -118,14 +120,25 @@ class Estimate(models.Model):
         verbose_name = verbose_name_plural = "监测结果"
         constraints = [
             models.UniqueConstraint(
-                fields=["run", "product", "crop", "class_name", "unit_adcode", "period_start", "period_end", "method"],
+                fields=[
+                    "run",
+                    "product",
+                    "crop",
+                    "class_name",
+                    "unit_adcode",
+                    "period_start",
+                    "period_end",
+                    "method",
+                ],
                 name="estimate_once_a_run",
             )
         ]
         indexes = [models.Index(fields=["state", "product", "crop"]), models.Index(fields=["unit_adcode"])]
 
     def __str__(self) -> str:
-        return f"{self.run.run_id} {self.product} {self.crop} {self.class_name} {self.unit_adcode}".replace("  ", " ")
+        return f"{self.run.run_id} {self.product} {self.crop} {self.class_name} {self.unit_adcode}".replace(
+            "  ", " "
+        )
 
 
 class Series(models.Model):
@@ -136,13 +149,17 @@ class Series(models.Model):
     scope_id = models.CharField("范围编号", max_length=80)
     crop = models.CharField("作物", max_length=40, blank=True)
     index = models.CharField("指数", max_length=20)
-    points = models.JSONField("曲线点", help_text="[日期, 观测, 平滑, 25% 分位, 75% 分位, 晴空比例]，缺测为 null")
+    points = models.JSONField(
+        "曲线点", help_text="[日期, 观测, 平滑, 25% 分位, 75% 分位, 晴空比例]，缺测为 null"
+    )
 
     class Meta:
         ordering = ["scope", "scope_id", "crop", "index"]
         verbose_name = verbose_name_plural = "曲线"
         constraints = [
-            models.UniqueConstraint(fields=["run", "scope", "scope_id", "crop", "index"], name="series_once_a_run")
+            models.UniqueConstraint(
+                fields=["run", "scope", "scope_id", "crop", "index"], name="series_once_a_run"
+            )
         ]
         indexes = [models.Index(fields=["scope", "scope_id"])]
 
@@ -153,7 +170,9 @@ class Series(models.Model):
 class Parcel(models.Model):
     """A field whose curve a run gives under the same code."""
 
-    code = models.CharField("地块编号", max_length=60, primary_key=True, validators=[RegexValidator(r"^[\w.-]+$")])
+    code = models.CharField(
+        "地块编号", max_length=60, primary_key=True, validators=[RegexValidator(r"^[\w.-]+$")]
+    )
     name = models.CharField("名称", max_length=80, blank=True)
     crop = models.CharField("作物", max_length=40, blank=True)
     place = models.ForeignKey("places.Unit", models.PROTECT, null=True, blank=True, verbose_name="所在区划")

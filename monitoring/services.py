@@ -68,7 +68,9 @@ def import_run(*, path: Path, new_version: bool = False) -> ImportedRun:
         # The message must name the user's folder, not our copy of it.
         raise RunImportError(str(error).replace(str(partial), str(path))) from error
     except (OSError, shutil.Error) as error:
-        raise RunImportError(f"{path} could not be copied to {runs}: {error}. Check space and rights.") from error
+        raise RunImportError(
+            f"{path} could not be copied to {runs}: {error}. Check space and rights."
+        ) from error
     else:
         return _store(intake, partial, new_version=new_version)
     finally:
@@ -106,7 +108,9 @@ def _create_run(intake: RunIntake, folder: str, *, new_version: bool) -> Run:
         )
     Run.objects.filter(pk__in=[run.pk for run in older]).update(current=False)
     Estimate.objects.filter(run__in=older, state=Estimate.State.DRAFT).update(state=Estimate.State.SUPERSEDED)
-    document = {name: value for name, value in intake.document.items() if name not in ("files", "rasters", "digest")}
+    document = {
+        name: value for name, value in intake.document.items() if name not in ("files", "rasters", "digest")
+    }
     run = Run.objects.create(
         run_id=manifest.run_id,
         version=older[-1].version + 1 if older else 1,
@@ -141,9 +145,12 @@ def _create_run(intake: RunIntake, folder: str, *, new_version: bool) -> Run:
         )
         for item in intake.rasters
     )
-    places = {code: find_unit(code) for code in {row["unit_adcode"] for row in intake.estimates} if code.isdigit()}
+    places = {
+        code: find_unit(code) for code in {row["unit_adcode"] for row in intake.estimates} if code.isdigit()
+    }
     Estimate.objects.bulk_create(
-        (Estimate(run=run, place=places.get(row["unit_adcode"]), **row) for row in intake.estimates), batch_size=1000
+        (Estimate(run=run, place=places.get(row["unit_adcode"]), **row) for row in intake.estimates),
+        batch_size=1000,
     )
     Series.objects.bulk_create((Series(run=run, **row) for row in intake.series), batch_size=500)
     return run
@@ -175,7 +182,9 @@ def import_parcels(*, path: Path, id_field: str = "id", simulated: bool = False)
         ) from error
     fields = [str(name) for name in meta["fields"]]
     if geometries is None or len(geometries) == 0:
-        raise RunImportError(f"{path} holds no parcel. Give a file with parcel polygons; nothing was imported.")
+        raise RunImportError(
+            f"{path} holds no parcel. Give a file with parcel polygons; nothing was imported."
+        )
     if id_field not in fields:
         raise RunImportError(
             f"{path} has no field {id_field!r}; its fields are {', '.join(fields)}. Name the right one with --id-field."
@@ -188,7 +197,9 @@ def import_parcels(*, path: Path, id_field: str = "id", simulated: bool = False)
         code = str(column[id_field][row - 1] or "").strip()
         shape = shapely.make_valid(shapely.force_2d(shapely.from_wkb(wkb))) if wkb is not None else None
         if shape is None or shape.geom_type not in ("Polygon", "MultiPolygon"):
-            raise RunImportError(f"{path}, parcel {row} ({code}) is not a polygon. Correct it; nothing was imported.")
+            raise RunImportError(
+                f"{path}, parcel {row} ({code}) is not a polygon. Correct it; nothing was imported."
+            )
         if not code or code in seen or len(code) > 60:
             raise RunImportError(
                 f"{path}, parcel {row}: code {code!r} is empty, too long or comes twice. Correct it; nothing was imported."
@@ -296,10 +307,21 @@ def review(
 
 
 def _decide(
-    row: Estimate, user: User, decision: Review.Decision, target: Estimate.State, *, reason: str = "", comment: str = ""
+    row: Estimate,
+    user: User,
+    decision: Review.Decision,
+    target: Estimate.State,
+    *,
+    reason: str = "",
+    comment: str = "",
 ) -> None:
     Review.objects.create(
-        estimate=row, user=user, decision=decision, reason=reason, comment=comment[:500], state_before=row.state
+        estimate=row,
+        user=user,
+        decision=decision,
+        reason=reason,
+        comment=comment[:500],
+        state_before=row.state,
     )
     row.state, row.row_version = target, row.row_version + 1
     row.save(update_fields=["state", "row_version"])
@@ -331,5 +353,3 @@ def _conflict(row: Estimate) -> str:
         "who": str(last.user),
         "what": last.get_decision_display(),
     }
-
-

@@ -8,172 +8,347 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('places', '0001_initial'),
+        ("places", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Estimate',
+            name="Estimate",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('product', models.CharField(max_length=20, verbose_name='产品')),
-                ('crop', models.CharField(blank=True, max_length=40, verbose_name='作物')),
-                ('class_name', models.CharField(blank=True, max_length=40, verbose_name='类别')),
-                ('unit_adcode', models.CharField(help_text='区划代码、region 或 parcel:<地块编号>', max_length=80, verbose_name='单元代码')),
-                ('period_start', models.DateField(verbose_name='时段开始')),
-                ('period_end', models.DateField(verbose_name='时段结束')),
-                ('value', models.FloatField(null=True, verbose_name='数值')),
-                ('unit', models.CharField(max_length=20, verbose_name='单位')),
-                ('se', models.FloatField(null=True, verbose_name='标准误')),
-                ('ci_low', models.FloatField(null=True, verbose_name='区间下限')),
-                ('ci_high', models.FloatField(null=True, verbose_name='区间上限')),
-                ('method', models.CharField(max_length=60, verbose_name='方法')),
-                ('n_samples', models.BigIntegerField(verbose_name='样本数')),
-                ('monitorable_share', models.FloatField(null=True, verbose_name='可监测比例')),
-                ('state', models.CharField(choices=[('draft', '待审核'), ('accepted', '已通过'), ('returned', '已退回'), ('superseded', '已被新版替代')], default='draft', max_length=12, verbose_name='状态')),
-                ('row_version', models.PositiveIntegerField(default=0, verbose_name='修订号')),
-                ('place', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, to='places.unit', verbose_name='行政区划')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("product", models.CharField(max_length=20, verbose_name="产品")),
+                ("crop", models.CharField(blank=True, max_length=40, verbose_name="作物")),
+                ("class_name", models.CharField(blank=True, max_length=40, verbose_name="类别")),
+                (
+                    "unit_adcode",
+                    models.CharField(
+                        help_text="区划代码、region 或 parcel:<地块编号>",
+                        max_length=80,
+                        verbose_name="单元代码",
+                    ),
+                ),
+                ("period_start", models.DateField(verbose_name="时段开始")),
+                ("period_end", models.DateField(verbose_name="时段结束")),
+                ("value", models.FloatField(null=True, verbose_name="数值")),
+                ("unit", models.CharField(max_length=20, verbose_name="单位")),
+                ("se", models.FloatField(null=True, verbose_name="标准误")),
+                ("ci_low", models.FloatField(null=True, verbose_name="区间下限")),
+                ("ci_high", models.FloatField(null=True, verbose_name="区间上限")),
+                ("method", models.CharField(max_length=60, verbose_name="方法")),
+                ("n_samples", models.BigIntegerField(verbose_name="样本数")),
+                ("monitorable_share", models.FloatField(null=True, verbose_name="可监测比例")),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("draft", "待审核"),
+                            ("accepted", "已通过"),
+                            ("returned", "已退回"),
+                            ("superseded", "已被新版替代"),
+                        ],
+                        default="draft",
+                        max_length=12,
+                        verbose_name="状态",
+                    ),
+                ),
+                ("row_version", models.PositiveIntegerField(default=0, verbose_name="修订号")),
+                (
+                    "place",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        to="places.unit",
+                        verbose_name="行政区划",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': '监测结果',
-                'verbose_name_plural': '监测结果',
-                'ordering': ['product', 'crop', 'unit_adcode', 'class_name', 'method', 'pk'],
+                "verbose_name": "监测结果",
+                "verbose_name_plural": "监测结果",
+                "ordering": ["product", "crop", "unit_adcode", "class_name", "method", "pk"],
             },
         ),
         migrations.CreateModel(
-            name='Parcel',
+            name="Parcel",
             fields=[
-                ('code', models.CharField(max_length=60, primary_key=True, serialize=False, validators=[django.core.validators.RegexValidator('^[\\w.-]+$')], verbose_name='地块编号')),
-                ('name', models.CharField(blank=True, max_length=80, verbose_name='名称')),
-                ('crop', models.CharField(blank=True, max_length=40, verbose_name='作物')),
-                ('outline', django.contrib.gis.db.models.fields.MultiPolygonField(srid=4326, verbose_name='界线')),
-                ('area_ha', models.FloatField(verbose_name='面积（公顷）')),
-                ('simulated', models.BooleanField(default=False, verbose_name='模拟数据')),
-                ('source', models.CharField(blank=True, max_length=200, verbose_name='来源')),
-                ('place', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, to='places.unit', verbose_name='所在区划')),
+                (
+                    "code",
+                    models.CharField(
+                        max_length=60,
+                        primary_key=True,
+                        serialize=False,
+                        validators=[django.core.validators.RegexValidator("^[\\w.-]+$")],
+                        verbose_name="地块编号",
+                    ),
+                ),
+                ("name", models.CharField(blank=True, max_length=80, verbose_name="名称")),
+                ("crop", models.CharField(blank=True, max_length=40, verbose_name="作物")),
+                (
+                    "outline",
+                    django.contrib.gis.db.models.fields.MultiPolygonField(srid=4326, verbose_name="界线"),
+                ),
+                ("area_ha", models.FloatField(verbose_name="面积（公顷）")),
+                ("simulated", models.BooleanField(default=False, verbose_name="模拟数据")),
+                ("source", models.CharField(blank=True, max_length=200, verbose_name="来源")),
+                (
+                    "place",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        to="places.unit",
+                        verbose_name="所在区划",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': '地块',
-                'verbose_name_plural': '地块',
-                'ordering': ['code'],
+                "verbose_name": "地块",
+                "verbose_name_plural": "地块",
+                "ordering": ["code"],
             },
         ),
         migrations.CreateModel(
-            name='Review',
+            name="Review",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('decided_at', models.DateTimeField(auto_now_add=True, verbose_name='时间')),
-                ('decision', models.CharField(choices=[('accept', '通过'), ('return', '退回'), ('supersede', '被新版替代')], max_length=10, verbose_name='决定')),
-                ('reason', models.CharField(blank=True, choices=[('', '无'), ('confusion', '作物混淆'), ('boundary', '边界不符'), ('cloud', '云影响'), ('season', '时段不对'), ('local', '与实地不符'), ('other', '其他')], max_length=20, verbose_name='原因')),
-                ('comment', models.CharField(blank=True, max_length=500, verbose_name='说明')),
-                ('state_before', models.CharField(max_length=12, verbose_name='原状态')),
-                ('estimate', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='reviews', to='monitoring.estimate', verbose_name='监测结果')),
-                ('user', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, to=settings.AUTH_USER_MODEL, verbose_name='审核人')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("decided_at", models.DateTimeField(auto_now_add=True, verbose_name="时间")),
+                (
+                    "decision",
+                    models.CharField(
+                        choices=[("accept", "通过"), ("return", "退回"), ("supersede", "被新版替代")],
+                        max_length=10,
+                        verbose_name="决定",
+                    ),
+                ),
+                (
+                    "reason",
+                    models.CharField(
+                        blank=True,
+                        choices=[
+                            ("", "无"),
+                            ("confusion", "作物混淆"),
+                            ("boundary", "边界不符"),
+                            ("cloud", "云影响"),
+                            ("season", "时段不对"),
+                            ("local", "与实地不符"),
+                            ("other", "其他"),
+                        ],
+                        max_length=20,
+                        verbose_name="原因",
+                    ),
+                ),
+                ("comment", models.CharField(blank=True, max_length=500, verbose_name="说明")),
+                ("state_before", models.CharField(max_length=12, verbose_name="原状态")),
+                (
+                    "estimate",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="reviews",
+                        to="monitoring.estimate",
+                        verbose_name="监测结果",
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        to=settings.AUTH_USER_MODEL,
+                        verbose_name="审核人",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': '审核记录',
-                'verbose_name_plural': '审核记录',
-                'ordering': ['-decided_at', '-pk'],
+                "verbose_name": "审核记录",
+                "verbose_name_plural": "审核记录",
+                "ordering": ["-decided_at", "-pk"],
             },
         ),
         migrations.CreateModel(
-            name='Run',
+            name="Run",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('run_id', models.CharField(max_length=80, validators=[django.core.validators.RegexValidator('^[a-z0-9-]+$')], verbose_name='运行编号')),
-                ('version', models.PositiveIntegerField(default=1, verbose_name='版次')),
-                ('digest', models.CharField(max_length=64, unique=True, verbose_name='内容校验值')),
-                ('title', models.CharField(max_length=200, verbose_name='标题')),
-                ('simulated', models.BooleanField(default=False, verbose_name='模拟数据')),
-                ('season_start', models.DateField(verbose_name='季节开始')),
-                ('season_end', models.DateField(verbose_name='季节结束')),
-                ('region_name', models.CharField(blank=True, max_length=200, verbose_name='区域')),
-                ('extent', django.contrib.gis.db.models.fields.PolygonField(null=True, srid=4326, verbose_name='范围')),
-                ('manifest', models.JSONField(verbose_name='运行说明')),
-                ('folder', models.CharField(help_text='RUNS_DIR 下的文件夹名', max_length=200, verbose_name='文件夹')),
-                ('created_at', models.DateTimeField(verbose_name='生成时间')),
-                ('imported_at', models.DateTimeField(auto_now_add=True, verbose_name='导入时间')),
-                ('current', models.BooleanField(default=True, verbose_name='最新版次')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "run_id",
+                    models.CharField(
+                        max_length=80,
+                        validators=[django.core.validators.RegexValidator("^[a-z0-9-]+$")],
+                        verbose_name="运行编号",
+                    ),
+                ),
+                ("version", models.PositiveIntegerField(default=1, verbose_name="版次")),
+                ("digest", models.CharField(max_length=64, unique=True, verbose_name="内容校验值")),
+                ("title", models.CharField(max_length=200, verbose_name="标题")),
+                ("simulated", models.BooleanField(default=False, verbose_name="模拟数据")),
+                ("season_start", models.DateField(verbose_name="季节开始")),
+                ("season_end", models.DateField(verbose_name="季节结束")),
+                ("region_name", models.CharField(blank=True, max_length=200, verbose_name="区域")),
+                (
+                    "extent",
+                    django.contrib.gis.db.models.fields.PolygonField(
+                        null=True, srid=4326, verbose_name="范围"
+                    ),
+                ),
+                ("manifest", models.JSONField(verbose_name="运行说明")),
+                (
+                    "folder",
+                    models.CharField(
+                        help_text="RUNS_DIR 下的文件夹名", max_length=200, verbose_name="文件夹"
+                    ),
+                ),
+                ("created_at", models.DateTimeField(verbose_name="生成时间")),
+                ("imported_at", models.DateTimeField(auto_now_add=True, verbose_name="导入时间")),
+                ("current", models.BooleanField(default=True, verbose_name="最新版次")),
             ],
             options={
-                'verbose_name': '监测运行',
-                'verbose_name_plural': '监测运行',
-                'ordering': ['-season_end', '-imported_at'],
-                'constraints': [models.UniqueConstraint(fields=('run_id', 'version'), name='run_version_once'), models.UniqueConstraint(condition=models.Q(('current', True)), fields=('run_id',), name='one_current_version')],
+                "verbose_name": "监测运行",
+                "verbose_name_plural": "监测运行",
+                "ordering": ["-season_end", "-imported_at"],
+                "constraints": [
+                    models.UniqueConstraint(fields=("run_id", "version"), name="run_version_once"),
+                    models.UniqueConstraint(
+                        condition=models.Q(("current", True)), fields=("run_id",), name="one_current_version"
+                    ),
+                ],
             },
         ),
         migrations.AddField(
-            model_name='estimate',
-            name='run',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='estimates', to='monitoring.run', verbose_name='监测运行'),
+            model_name="estimate",
+            name="run",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="estimates",
+                to="monitoring.run",
+                verbose_name="监测运行",
+            ),
         ),
         migrations.CreateModel(
-            name='RunRaster',
+            name="RunRaster",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(max_length=20, verbose_name='种类')),
-                ('tile', models.CharField(max_length=60, verbose_name='图幅')),
-                ('path', models.CharField(max_length=300, verbose_name='路径')),
-                ('title', models.CharField(blank=True, max_length=200, verbose_name='标题')),
-                ('dates', models.JSONField(default=list, verbose_name='日期')),
-                ('scale', models.FloatField(default=1.0, verbose_name='比例系数')),
-                ('classes', models.JSONField(default=list, verbose_name='类别')),
-                ('west', models.FloatField(verbose_name='西')),
-                ('south', models.FloatField(verbose_name='南')),
-                ('east', models.FloatField(verbose_name='东')),
-                ('north', models.FloatField(verbose_name='北')),
-                ('run', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='rasters', to='monitoring.run', verbose_name='监测运行')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("kind", models.CharField(max_length=20, verbose_name="种类")),
+                ("tile", models.CharField(max_length=60, verbose_name="图幅")),
+                ("path", models.CharField(max_length=300, verbose_name="路径")),
+                ("title", models.CharField(blank=True, max_length=200, verbose_name="标题")),
+                ("dates", models.JSONField(default=list, verbose_name="日期")),
+                ("scale", models.FloatField(default=1.0, verbose_name="比例系数")),
+                ("classes", models.JSONField(default=list, verbose_name="类别")),
+                ("west", models.FloatField(verbose_name="西")),
+                ("south", models.FloatField(verbose_name="南")),
+                ("east", models.FloatField(verbose_name="东")),
+                ("north", models.FloatField(verbose_name="北")),
+                (
+                    "run",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="rasters",
+                        to="monitoring.run",
+                        verbose_name="监测运行",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': '栅格',
-                'verbose_name_plural': '栅格',
-                'ordering': ['kind', 'tile'],
+                "verbose_name": "栅格",
+                "verbose_name_plural": "栅格",
+                "ordering": ["kind", "tile"],
             },
         ),
         migrations.CreateModel(
-            name='Series',
+            name="Series",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('scope', models.CharField(max_length=10, verbose_name='范围种类')),
-                ('scope_id', models.CharField(max_length=80, verbose_name='范围编号')),
-                ('crop', models.CharField(blank=True, max_length=40, verbose_name='作物')),
-                ('index', models.CharField(max_length=20, verbose_name='指数')),
-                ('points', models.JSONField(help_text='[日期, 观测, 平滑, 25% 分位, 75% 分位, 晴空比例]，缺测为 null', verbose_name='曲线点')),
-                ('run', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='series', to='monitoring.run', verbose_name='监测运行')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("scope", models.CharField(max_length=10, verbose_name="范围种类")),
+                ("scope_id", models.CharField(max_length=80, verbose_name="范围编号")),
+                ("crop", models.CharField(blank=True, max_length=40, verbose_name="作物")),
+                ("index", models.CharField(max_length=20, verbose_name="指数")),
+                (
+                    "points",
+                    models.JSONField(
+                        help_text="[日期, 观测, 平滑, 25% 分位, 75% 分位, 晴空比例]，缺测为 null",
+                        verbose_name="曲线点",
+                    ),
+                ),
+                (
+                    "run",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="series",
+                        to="monitoring.run",
+                        verbose_name="监测运行",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': '曲线',
-                'verbose_name_plural': '曲线',
-                'ordering': ['scope', 'scope_id', 'crop', 'index'],
+                "verbose_name": "曲线",
+                "verbose_name_plural": "曲线",
+                "ordering": ["scope", "scope_id", "crop", "index"],
             },
         ),
         migrations.AddIndex(
-            model_name='estimate',
-            index=models.Index(fields=['state', 'product', 'crop'], name='monitoring__state_bda271_idx'),
+            model_name="estimate",
+            index=models.Index(fields=["state", "product", "crop"], name="monitoring__state_bda271_idx"),
         ),
         migrations.AddIndex(
-            model_name='estimate',
-            index=models.Index(fields=['unit_adcode'], name='monitoring__unit_ad_7408af_idx'),
+            model_name="estimate",
+            index=models.Index(fields=["unit_adcode"], name="monitoring__unit_ad_7408af_idx"),
         ),
         migrations.AddConstraint(
-            model_name='estimate',
-            constraint=models.UniqueConstraint(fields=('run', 'product', 'crop', 'class_name', 'unit_adcode', 'period_start', 'period_end', 'method'), name='estimate_once_a_run'),
+            model_name="estimate",
+            constraint=models.UniqueConstraint(
+                fields=(
+                    "run",
+                    "product",
+                    "crop",
+                    "class_name",
+                    "unit_adcode",
+                    "period_start",
+                    "period_end",
+                    "method",
+                ),
+                name="estimate_once_a_run",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='runraster',
-            constraint=models.UniqueConstraint(fields=('run', 'path'), name='raster_once_a_run'),
+            model_name="runraster",
+            constraint=models.UniqueConstraint(fields=("run", "path"), name="raster_once_a_run"),
         ),
         migrations.AddIndex(
-            model_name='series',
-            index=models.Index(fields=['scope', 'scope_id'], name='monitoring__scope_c7e10e_idx'),
+            model_name="series",
+            index=models.Index(fields=["scope", "scope_id"], name="monitoring__scope_c7e10e_idx"),
         ),
         migrations.AddConstraint(
-            model_name='series',
-            constraint=models.UniqueConstraint(fields=('run', 'scope', 'scope_id', 'crop', 'index'), name='series_once_a_run'),
+            model_name="series",
+            constraint=models.UniqueConstraint(
+                fields=("run", "scope", "scope_id", "crop", "index"), name="series_once_a_run"
+            ),
         ),
     ]
