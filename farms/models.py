@@ -93,13 +93,17 @@ class Grower(models.Model):
     def __str__(self) -> str:
         return in_language(self.name, self.name_en)
 
+    @property
+    def intro_label(self) -> str:
+        return in_language(self.intro, self.intro_en)
+
     def clean(self) -> None:
         if self.township_id and self.township and self.township.parent_id != self.county_id:
             raise ValidationError({"township": f"{self.township} 不属于 {self.county}，请改选乡镇或县。"})
 
 
 class Orchard(models.Model):
-    """One orchard on one contracted parcel; its season curve comes from the parcel's series in accepted runs."""
+    """One orchard on one contracted parcel; its season curve is the parcel's in accepted runs."""
 
     code = models.CharField("果园编号", max_length=20, unique=True, validators=[CODE])
     name = models.CharField("名称", max_length=60)

@@ -1,4 +1,4 @@
-"""Every read of the farms room. Held batches are for their grower only: nothing here shows them to the public."""
+"""Every read of the farms room. Held batches are nobody's business yet: nothing here shows them."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def orchard_by_code(code: str) -> Orchard | None:
 
 
 def orchard_curve(orchard: Orchard) -> Curve | None:
-    """Season curve of the orchard's parcel from accepted runs, or None where there is no parcel or no such run.
+    """Season curve of the orchard's parcel from accepted runs; None without a parcel or such a run.
 
     The curve is evidence of how the trees grew (监测值), never a certificate of quality (非质量认证).
     """

@@ -45,9 +45,7 @@ def validate_credit_code(value: str) -> None:
     """
     if not _SHAPE.fullmatch(value):
         raise ValidationError(
-            _(
-                "统一社会信用代码应为 18 位数字或大写字母（不含 I、O、S、V、Z），第 3 至 8 位为数字；请对照营业执照重新填写。"
-            ),
+            _("统一社会信用代码应为 18 位数字或大写字母（没有 I、O、S、V、Z）；请对照营业执照重填。"),
             code="shape",
         )
     if credit_code_check_character(value[:17]) != value[17]:

@@ -1,4 +1,4 @@
-"""Finding products by Chinese words: the query is cut into words, each must occur, other names count as well."""
+"""Finding products by Chinese words: each word of the query must occur, by whatever name."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ _SKU_FOR_SALE: Final = Q(active=True) & (Q(batch__isnull=True) | Q(batch__state=
 
 
 def is_for_sale(sku: Sku) -> bool:
-    """Whether a SKU may be ordered, stock apart: shown, its seller open, its batch released and not recalled."""
+    """Whether a SKU may be ordered, stock apart: shown, its seller open, its batch released."""
     return (
         sku.active
         and sku.product.published

@@ -2,8 +2,9 @@
 
 import django.core.validators
 import django.db.models.deletion
-import farms.validators
 from django.db import migrations, models
+
+import farms.validators
 
 
 class Migration(migrations.Migration):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import Q
@@ -182,19 +183,6 @@ class Sku(models.Model):
     def __str__(self) -> str:
         return f"{self.product} {self.label}"
 
-    @property
-    def label(self) -> str:
-        return f"{in_language(self.grade, self.grade_en)} · {in_language(self.pack, self.pack_en)}"
-
-    @property
-    def unit_price_fen(self) -> int:
-        """Price of 500 g in fen."""
-        return unit_price_fen(price_fen=self.price_fen, net_weight_g=self.net_weight_g)
-
-    @property
-    def is_low(self) -> bool:
-        return 0 < self.stock <= self.low_stock
-
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Save everything but the stock.
 
@@ -214,3 +202,22 @@ class Sku(models.Model):
         elif "stock" in kwargs["update_fields"]:
             raise ValueError("stock moves only through shop.services, never by save()")
         super().save(*args, **kwargs)
+
+    def clean(self) -> None:
+        if self.batch_id and self.batch and self.batch.grower_id != self.product.seller.grower_id:
+            raise ValidationError(
+                {"batch": f"批次 {self.batch.code} 不是 {self.product.seller} 的，请改选。"}
+            )
+
+    @property
+    def label(self) -> str:
+        return f"{in_language(self.grade, self.grade_en)} · {in_language(self.pack, self.pack_en)}"
+
+    @property
+    def unit_price_fen(self) -> int:
+        """Price of 500 g in fen."""
+        return unit_price_fen(price_fen=self.price_fen, net_weight_g=self.net_weight_g)
+
+    @property
+    def is_low(self) -> bool:
+        return 0 < self.stock <= self.low_stock

@@ -69,7 +69,7 @@ class CartLine(models.Model):
 class Checkout(models.Model):
     """One submission of the checkout form, known by the key the form carried.
 
-    The key is the primary key: a second submit of the same form waits for the first and then finds its orders.
+    The key is the primary key: a second submit of a form waits for the first and then finds its orders.
     """
 
     key = models.UUIDField("提交编号", primary_key=True, default=uuid.uuid4)

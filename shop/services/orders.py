@@ -1,7 +1,7 @@
-"""Every write of the showroom: carts, stock, orders. One function a use case, one transaction each.
+"""Placing, cancelling and expiring orders.
 
-Each is written as if it ran at the same time as itself: stock is taken by conditional UPDATEs in order of
-primary key (so two orders never wait for each other in a circle), under a CHECK constraint of the database.
+Each function is written as if it ran at the same time as itself: stock is taken by conditional UPDATEs in
+order of primary key (so no two orders wait for each other), under a CHECK constraint of the database.
 """
 
 from __future__ import annotations
@@ -26,12 +26,9 @@ from shop.errors import (
     OrderStateError,
     OutOfStockError,
     PriceChangedError,
-    QuantityError,
     Shortage,
-    ShopError,
 )
 from shop.models import Cart, CartLine, Checkout, Order, OrderLine, Sku, StockMovement
-from shop.models.orders import MAX_QUANTITY
 from shop.money import total_fen, yuan
 from shop.selectors import is_for_sale
 from shop.states import OrderStatus, may_follow
@@ -50,129 +47,6 @@ class Contact:
     phone: str
     address: str
     note: str = ""
-
-
-# Carts
-
-
-def _checked_quantity(quantity: int) -> int:
-    if not 1 <= quantity <= MAX_QUANTITY:
-        raise QuantityError(
-            _("数量应为 1 到 %(most)d 的整数，不能是 %(given)s。") % {"most": MAX_QUANTITY, "given": quantity}
-        )
-    return quantity
-
-
-def _checked_line(*, sku: Sku, quantity: int) -> None:
-    if not is_for_sale(sku):
-        raise NotForSaleError(_("“%(name)s”现在不出售，请换一个规格。") % {"name": sku})
-    if quantity > sku.stock:
-        raise OutOfStockError([Shortage(sku_id=sku.pk, name=str(sku), wanted=quantity, left=sku.stock)])
-
-
-def _sku(sku_id: int) -> Sku:
-    return Sku.objects.select_related("product__seller__grower", "batch").get(pk=sku_id)
-
-
-@transaction.atomic
-def add_to_cart(*, cart: Cart, sku_id: int, quantity: int) -> CartLine:
-    """Add packs of a SKU to what the cart holds of it already. Nothing is reserved yet.
-
-    Raises
-    ------
-    QuantityError, NotForSaleError, OutOfStockError
-        The cart stays as it was.
-    """
-    _checked_quantity(quantity)
-    Cart.objects.select_for_update().get(pk=cart.pk)
-    line = CartLine.objects.filter(cart=cart, sku_id=sku_id).first()
-    wanted = _checked_quantity(quantity + (line.quantity if line else 0))
-    _checked_line(sku=_sku(sku_id), quantity=wanted)
-    if line is None:
-        return CartLine.objects.create(cart=cart, sku_id=sku_id, quantity=wanted)
-    line.quantity = wanted
-    line.save(update_fields=["quantity"])
-    return line
-
-
-@transaction.atomic
-def set_cart_quantity(*, cart: Cart, sku_id: int, quantity: int) -> None:
-    """Set how many packs of a SKU the cart holds; a SKU that is not in it is left out.
-
-    Raises
-    ------
-    QuantityError, NotForSaleError, OutOfStockError
-        The cart stays as it was.
-    """
-    _checked_quantity(quantity)
-    _checked_line(sku=_sku(sku_id), quantity=quantity)
-    CartLine.objects.filter(cart=cart, sku_id=sku_id).update(quantity=quantity)
-
-
-@transaction.atomic
-def remove_from_cart(*, cart: Cart, sku_id: int) -> None:
-    """Take a SKU out of the cart; one that is not in it is no error."""
-    CartLine.objects.filter(cart=cart, sku_id=sku_id).delete()
-
-
-@transaction.atomic
-def merge_carts(*, guest: Cart, user: User) -> Cart:
-    """What a guest put into the cart goes into the user's cart at sign-in; the larger quantity of a SKU stays."""
-    own, _created = Cart.objects.get_or_create(user=user)
-    if guest.pk == own.pk:
-        return own
-    # Both in order of primary key, as every lock of more than one row.
-    list(Cart.objects.select_for_update().filter(pk__in=[guest.pk, own.pk]).order_by("pk"))
-    held = {line.sku_id: line for line in own.lines.all()}
-    for line in guest.lines.all():
-        if (mine := held.get(line.sku_id)) is None:
-            CartLine.objects.create(cart=own, sku_id=line.sku_id, quantity=line.quantity)
-        elif line.quantity > mine.quantity:
-            mine.quantity = line.quantity
-            mine.save(update_fields=["quantity"])
-    guest.delete()
-    return own
-
-
-# Stock
-
-
-@transaction.atomic
-def receive_stock(*, sku: Sku, quantity: int, by: User | None = None, note: str = "") -> StockMovement:
-    """Bring packs into stock.
-
-    Raises
-    ------
-    QuantityError
-        A quantity below 1.
-    """
-    if quantity < 1:
-        raise QuantityError(_("入库数量应为正整数，不能是 %(given)s。") % {"given": quantity})
-    Sku.objects.filter(pk=sku.pk).update(stock=F("stock") + quantity)
-    return StockMovement.objects.create(
-        sku=sku, quantity=quantity, reason=StockMovement.Reason.RECEIVE, by=by, note=note
-    )
-
-
-@transaction.atomic
-def correct_stock(*, sku: Sku, change: int, note: str, by: User | None = None) -> StockMovement:
-    """Put right what a count of the store found, up or down, with the reason in words.
-
-    Raises
-    ------
-    QuantityError
-        A change of 0, or one that would leave less than nothing.
-    """
-    if change == 0 or not note.strip():
-        raise QuantityError(_("盘点更正须有不为 0 的数量和说明。"))
-    if not Sku.objects.filter(pk=sku.pk, stock__gte=-change).update(stock=F("stock") + change):
-        raise QuantityError(_("“%(name)s”的库存不够减 %(change)d 件。") % {"name": sku, "change": -change})
-    return StockMovement.objects.create(
-        sku=sku, quantity=change, reason=StockMovement.Reason.CORRECT, by=by, note=note.strip()
-    )
-
-
-# Orders
 
 
 def _order_number(now: dt.datetime) -> str:
@@ -359,19 +233,3 @@ def expire_orders(*, now: dt.datetime | None = None) -> list[str]:
                 _close(order, status=OrderStatus.EXPIRED, reason=StockMovement.Reason.EXPIRE, now=now)
                 closed.append(order.number)
     return closed
-
-
-__all__ = [
-    "PAYMENT_WINDOW",
-    "Contact",
-    "ShopError",
-    "add_to_cart",
-    "cancel_order",
-    "correct_stock",
-    "expire_orders",
-    "merge_carts",
-    "place_orders",
-    "receive_stock",
-    "remove_from_cart",
-    "set_cart_quantity",
-]
