@@ -32,6 +32,7 @@ def register(app: typer.Typer) -> None:
 
 
 def simulate(
+    *,
     out: Annotated[Path, typer.Option("--out", help="Folder to make; it appears whole or not at all.")],
     size_km: Annotated[float, typer.Option(help="Side of the square piece of Jingning, km.")] = 5.0,
     seasons: Annotated[int, typer.Option(help="Number of seasons, the last one harvested in --year.")] = 2,

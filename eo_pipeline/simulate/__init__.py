@@ -1,1 +1,1 @@
-"""The twin: a season over a small piece of Jingning with known truth (模拟数据). Nothing but the command imports it."""
+"""The twin: seasons over a piece of Jingning with known truth (模拟数据); only the command imports it."""

@@ -26,9 +26,10 @@ _NEVER: Final = np.float32(1e6)
 
 @dataclass(frozen=True, slots=True)
 class Cropping:
-    """One harvest year. `days` are counted from 1 January of `year`; past a variant's last stage they are `_NEVER`.
+    """One harvest year; `days` count from 1 January of `year` and are `_NEVER` past a variant's last stage.
 
-    `variant` (n,) indexes `crops.VARIANTS`; `days` (n, stages); `vigour` (n,) multiplies leaf area, 1 is normal.
+    `variant` (n,) indexes `crops.VARIANTS`; `days` (n, stages); `vigour` (n,) multiplies leaf area, 1 is
+    normal.
     """
 
     year: int
@@ -39,12 +40,12 @@ class Cropping:
     @property
     def code(self) -> NDArray[np.uint8]:
         """Class code of every segment."""
-        return np.array(crops.VARIANT_CODE, np.uint8)[self.variant]
+        return np.asarray(np.array(crops.VARIANT_CODE, np.uint8)[self.variant])
 
     @property
     def last_day(self) -> Float:
         """Day of the last stage (harvest; 31 December of a perennial)."""
-        return np.where(self.days < _NEVER, self.days, -_NEVER).max(1).astype(np.float32)
+        return np.asarray(np.where(self.days < _NEVER, self.days, -_NEVER).max(1), np.float32)
 
     def stage_day(self, name: str) -> Float:
         """Day of the stage `name` on every segment, NaN where its crop has none of that name."""
@@ -120,16 +121,17 @@ def _suitability(land: Landscape, rng: np.random.Generator) -> dict[str, Float]:
     }
     rows = np.clip(land.y[parcels].astype(int), 0, land.grid.size - 1)
     columns = np.clip(land.x[parcels].astype(int), 0, land.grid.size - 1)
-    for name in fit:
+    clustered: dict[str, Float] = {}
+    for name, weight in fit.items():
         field = smooth_noise(land.grid.size, 14, rng)[rows, columns]
-        fit[name] = (fit[name] * np.exp((1.5 if name == "apple" else 0.8) * field)).astype(np.float32)
-    return fit
+        clustered[name] = (weight * np.exp((1.5 if name == "apple" else 0.8) * field)).astype(np.float32)
+    return clustered
 
 
 def _draw(weights: Float, names: Sequence[str], rng: np.random.Generator) -> NDArray[np.str_]:
     cumulated = np.cumsum(weights, 1)
     pick = (rng.random(len(weights))[:, None] * cumulated[:, -1:] > cumulated).sum(1)
-    return np.array(names)[np.minimum(pick, len(names) - 1)]
+    return np.asarray(np.array(names)[np.minimum(pick, len(names) - 1)])
 
 
 def _variants_of(names: NDArray[np.str_], rng: np.random.Generator) -> Ints:
@@ -214,7 +216,7 @@ def _vigour(land: Landscape, variant: Ints, year: int, persistent: Float, *, see
     showers = 0.07 * smooth_noise(land.grid.size, 60, rng)[rows, columns]
     own = rng.normal(0, 0.08, len(variant))
     weather = by_class[np.array(crops.VARIANT_CODE)[variant]]
-    return np.clip(weather * (1 + persistent + showers + own), 0.45, 1.5).astype(np.float32)
+    return np.asarray(np.clip(weather * (1 + persistent + showers + own), 0.45, 1.5), np.float32)
 
 
 def _values(field: str) -> Float:
@@ -271,7 +273,7 @@ def _standing(cropping: Cropping, day: date) -> FieldState:
     weight = np.where(end < _NEVER, weight, 0)
 
     def between(table: Float) -> Float:
-        return ((1 - weight) * table[variant, low] + weight * table[variant, low + 1]).astype(np.float32)
+        return np.asarray((1 - weight) * table[variant, low] + weight * table[variant, low + 1], np.float32)
 
     vigour = cropping.vigour
     return FieldState(

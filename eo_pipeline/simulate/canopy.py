@@ -1,7 +1,7 @@
-"""Canopy reflectance in Sentinel-2 bands: PROSPECT-D leaves in a 4SAIL canopy (package `prosail`) above any ground.
+"""Canopy reflectance in Sentinel-2 bands: PROSPECT-D leaves in a 4SAIL canopy (`prosail`) above any ground.
 
-4SAIL is run once a node without ground; its transmittances are kept, so that soil, film, straw or water is put
-below a canopy afterwards and exactly (Verhoef et al. 2007, 10.1109/TGRS.2007.895844).
+4SAIL is run once a node without ground; its transmittances are kept, so that soil, film, straw or water is
+put below a canopy afterwards and exactly (Verhoef et al. 2007, 10.1109/TGRS.2007.895844).
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 Float = NDArray[np.float32]
 
-#: Sentinel-2A bands: centre and width in nm (ESA, Sentinel-2 user guide, MSI spatial and spectral resolution), native
-#: pixel in m. A response is modelled as a Gaussian whose full width at half maximum is the band's width.
+#: Sentinel-2A bands: centre and width in nm (ESA, Sentinel-2 user guide, MSI spatial and spectral
+#: resolution), native pixel in m. A response is modelled as a Gaussian whose full width at half maximum is
+#: the band's width.
 BANDS: Final = {
     "B02": (492.4, 66.0, 10),
     "B03": (559.8, 36.0, 10),
@@ -39,8 +40,8 @@ CAB: Final = (8.0, 20.0, 34.0, 48.0, 65.0)
 BROWN: Final = (0.0, 0.3, 1.0)
 SUN_ZENITH: Final = (12.0, 25.0, 38.0, 50.0, 60.0, 68.0)
 
-#: What lies under or beside a canopy, reflectance per band of `BANDS`. Typical values after spectral libraries in
-#: round numbers (our assumption); soil comes from PROSAIL's own dry and wet spectra, see `soil`.
+#: What lies under or beside a canopy, reflectance per band of `BANDS`. Typical values after spectral
+#: libraries in round numbers (our assumption); soil comes from PROSAIL's own dry and wet spectra, see `soil`.
 SURFACES: Final = {
     "film": (0.27, 0.30, 0.33, 0.34, 0.35, 0.36, 0.37, 0.38, 0.37, 0.32),
     "shed_plastic": (0.31, 0.33, 0.34, 0.36, 0.38, 0.39, 0.40, 0.40, 0.33, 0.26),
@@ -186,7 +187,10 @@ def _soil_spectra() -> tuple[Float, Float]:
 
 
 def soil(brightness: Float, dryness: Float) -> Float:
-    """Loess reflectance, shape (n, bands): brightness · (dryness · dry + (1 - dryness) · wet), PROSAIL's soil model."""
+    """Loess reflectance, shape (n, bands), by PROSAIL's soil model.
+
+    brightness · (dryness · dry + (1 - dryness) · wet)
+    """
     dry, wet = _soil_spectra()
     mix = dryness[:, None] * dry + (1 - dryness[:, None]) * wet
     return np.asarray(brightness[:, None] * mix, np.float32)

@@ -1,8 +1,9 @@
 """What grows in the twin: map classes, stage calendars, rotation and yields, all as tables.
 
-Dates are those of Jingning at `REFERENCE_ELEVATION_M` (calendar of Pingliang: winter wheat sown mid September to
-early October and harvested by late July, film maize sown 10-30 April, and so on). Leaf areas and pigments are our
-own round numbers, typical of rain-fed loess fields; they are assumptions of the simulation, not measurements.
+Dates are those of Jingning at `REFERENCE_ELEVATION_M` (calendar of Pingliang: winter wheat sown mid September
+to early October and harvested by late July, film maize sown 10-30 April, and so on). Leaf areas and pigments
+are our own round numbers, typical of rain-fed loess fields; they are assumptions of the simulation, not
+measurements.
 """
 
 from __future__ import annotations
@@ -49,8 +50,9 @@ NAME: Final = {item.code: item.name for item in CLASSES}
 class Stage:
     """Canopy at one stage; between stages everything is linear in time.
 
-    `year` -1 is the autumn before the harvest year. `lai` m²/m², `cab` chlorophyll µg/cm², `brown` 0-1 share of
-    brown pigment, `flower` 0-1 share of the view taken by flowers, `per_100m` days later per 100 m of elevation.
+    `year` -1 is the autumn before the harvest year. `lai` m²/m², `cab` chlorophyll µg/cm², `brown` 0-1 share
+    of brown pigment, `flower` 0-1 share of the view taken by flowers, `per_100m` days later per 100 m of
+    elevation.
     """
 
     name: str
@@ -68,10 +70,10 @@ class Stage:
 class Variant:
     """One way a class is grown.
 
-    `share` of the class's parcels; `leaf_angle` mean inclination in degrees; `cover` horizontal share under the
-    canopy (orchards and woods leave gaps); `under` leaf area of grass in the gaps at midsummer; `ground` what lies
-    there instead of soil, and its share; `film` first and last (year, month, day) of plastic film and the share of
-    ground that it brightens; `flowers` the petals' spectrum.
+    `share` of the class's parcels; `leaf_angle` mean inclination in degrees; `cover` horizontal share under
+    the canopy (orchards and woods leave gaps); `under` leaf area of grass in the gaps at midsummer; `ground`
+    what lies there instead of soil, and its share; `film` first and last (year, month, day) of plastic film
+    and the share of ground that it brightens; `flowers` the petals' spectrum.
     """
 
     name: str
@@ -393,8 +395,9 @@ ROTATION: Final = {
     "vegetables": {"vegetables": 0.72, "spring_maize": 0.18, "winter_wheat": 0.10},
 }
 
-#: kg per mu at vigour 1, and the limits within which a record is plausible. Apple, vegetables and minor grains
-#: follow the city's own totals (1.68 t, 87.85 万吨 / 54.4 万亩, 152 kg); the rest are round numbers within the limits.
+#: kg per mu at vigour 1, and the limits within which a record is plausible. Apple, vegetables and minor
+#: grains follow the city's own totals (1.68 t, 87.85 万吨 / 54.4 万亩, 152 kg); the rest are round numbers
+#: within the limits.
 YIELD_KG_PER_MU: Final = {
     "winter_wheat": (260.0, 120.0, 450.0),
     "spring_maize": (600.0, 300.0, 900.0),

@@ -1,4 +1,4 @@
-"""The land of the twin: terrain of loess hills, terraced parcels along the contours, villages, woods, gullies, townships.
+"""The land of the twin: loess hills, terraced parcels along the contours, villages, woods, townships.
 
 Only shapes and heights live here; what grows on a parcel is drawn in `calendar`. Everything is synthetic.
 """
@@ -18,7 +18,8 @@ Ints = NDArray[np.int32]
 
 EPSG: Final = 32648
 PIXEL_M: Final = 10.0
-#: Upper left corner of the 5 km piece: 105.65 E 35.45 N, on the 20 m grid of Sentinel-2 tile 48SWE (499980, 4000020).
+#: Upper left corner of the 5 km piece: 105.65 E 35.45 N, on the 20 m grid of Sentinel-2 tile 48SWE (499980,
+#: 4000020).
 WEST: Final = 558_800.0
 NORTH: Final = 3_923_100.0
 _TILE_WEST, _TILE_NORTH = 499_980.0, 4_000_020.0
@@ -26,7 +27,8 @@ WEST_M: Final = _TILE_WEST + 20 * round((WEST - _TILE_WEST) / 20)
 NORTH_M: Final = _TILE_NORTH - 20 * round((_TILE_NORTH - NORTH) / 20)
 
 COUNTY: Final = ("620826", "静宁县（示范片）")
-#: Four townships of Jingning lend code and name to the quarters of the piece; the outlines are invented (示意).
+#: Four townships of Jingning lend code and name to the quarters of the piece; the outlines are invented
+#: (示意).
 TOWNSHIPS: Final = (
     ("620826105", "甘沟镇"),
     ("620826100", "城关镇"),
@@ -55,8 +57,8 @@ class Grid:
 class Landscape:
     """Rasters (rows from the north) and one entry a segment in the per-segment arrays.
 
-    `segment` holds 0 … n-1 for every pixel; the first `n_parcels` segments are parcels, numbered from the north-west;
-    the others are land without a crop. `use` indexes `USES`; `township` indexes `TOWNSHIPS`.
+    `segment` holds 0 … n-1 for every pixel; the first `n_parcels` segments are parcels, numbered from the
+    north-west; the others are land without a crop. `use` indexes `USES`; `township` indexes `TOWNSHIPS`.
     """
 
     grid: Grid
@@ -110,11 +112,13 @@ def build(size_km: float, *, seed: int) -> Landscape:
     size = round(size_km * 1000 / PIXEL_M)
     rng = np.random.default_rng([seed, 1])
     elevation, river_m, relief = _terrain(size, rng)
-    north_slope, east_slope = np.gradient(elevation, PIXEL_M)
-    slope = np.hypot(north_slope, east_slope).astype(np.float32)
+    south_rise, east_rise = (np.asarray(g, np.float32) for g in np.gradient(elevation, PIXEL_M))
+    slope = np.hypot(south_rise, east_rise).astype(np.float32)
     use_raster = _land_use(size, river_m, relief, slope, rng)
     labels, use = _segments(elevation, slope, use_raster, rng)
-    return _assemble(Grid(size), elevation, slope, -east_slope, north_slope, labels, use, rng)
+    return _assemble(
+        Grid(size), elevation, slope, facing=(-east_rise, south_rise), labels=labels, use=use, rng=rng
+    )
 
 
 def _terrain(size: int, rng: np.random.Generator) -> tuple[Float, Float, Float]:
@@ -163,7 +167,7 @@ def _land_use(
 def _segments(
     elevation: Float, slope: Float, use_raster: NDArray[np.int8], rng: np.random.Generator
 ) -> tuple[Ints, NDArray[np.int8]]:
-    """Cut every use into segments; fields along the contours. Returns labels (any order) and the use of each."""
+    """Cut every use into segments, fields along the contours; labels (any order) and the use of each."""
     size = elevation.shape[0]
     labels = np.full((size, size), -1, np.int32)
     use: list[int] = []
@@ -286,8 +290,8 @@ def _assemble(
     grid: Grid,
     elevation: Float,
     slope: Float,
-    aspect_east: NDArray[np.floating],
-    aspect_north: NDArray[np.floating],
+    *,
+    facing: tuple[Float, Float],
     labels: Ints,
     use: NDArray[np.int8],
     rng: np.random.Generator,
@@ -316,8 +320,8 @@ def _assemble(
         grid=grid,
         elevation=elevation,
         slope=slope,
-        aspect_east=np.asarray(aspect_east, np.float32),
-        aspect_north=np.asarray(aspect_north, np.float32),
+        aspect_east=facing[0],
+        aspect_north=facing[1],
         segment=segment,
         n_parcels=int(np.sum(use == USES.index("field"))),
         use=use,

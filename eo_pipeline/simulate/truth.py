@@ -1,4 +1,4 @@
-"""What is true in the twin: crop and vigour of every pixel, yields, areas, stage days, growth against last year.
+"""What is true in the twin: crop and vigour of every pixel, yields, areas, stage days, growth.
 
 Also the simulated surveyor, who answers a drawn sample from the truth.
 """
@@ -24,7 +24,8 @@ from eo_pipeline.simulate.scenes import SIMULATED_TAG, World
 Float = NDArray[np.float32]
 
 HA_PER_PIXEL: Final = PIXEL_M**2 / 10_000
-#: Growth classes by leaf area against last year's mean of the crop, percent (trial thresholds 试行: ±5 and ±15).
+#: Growth classes by leaf area against last year's mean of the crop, percent (trial thresholds 试行: ±5 and
+#: ±15).
 GROWTH_CLASSES: Final = ("poor", "fair", "normal", "good", "very_good")
 GROWTH_LIMITS: Final = (-15.0, -5.0, 5.0, 15.0)
 #: Stages whose true days are written for every parcel.
@@ -50,7 +51,7 @@ def unit_masks(world: World) -> dict[str, NDArray[np.bool_]]:
 
 
 def growth_percent(world: World, year: int) -> Float:
-    """Vigour of every pixel against last year's area-weighted mean of its crop, in percent; NaN on other land."""
+    """Vigour of every pixel against last year's mean of its crop, in percent; NaN on other land."""
     now, before = world.plan[year], world.plan[year - 1]
     codes = now.code[world.land.segment]
     vigour, last = world.pixel_vigour(year), world.pixel_vigour(year - 1)
@@ -64,7 +65,10 @@ def growth_percent(world: World, year: int) -> Float:
 
 
 def yields(world: World, year: int) -> Float:
-    """Yield of every segment in kg per mu, NaN on other land: base · vigour^1.2 · own luck, within plausible limits."""
+    """Yield of every segment in kg per mu, NaN on other land.
+
+    base · vigour^1.2 · own luck, within the limits of `crops.YIELD_KG_PER_MU`.
+    """
     cropping = world.plan[year]
     luck = np.random.default_rng([world.seed, 8, year]).normal(1, 0.06, len(cropping.variant))
     out = np.full(len(cropping.variant), np.nan)
@@ -168,7 +172,7 @@ def _stages(cropping: Cropping, parcels: Sequence[str], names: Sequence[str]) ->
     new_year = date(cropping.year, 1, 1)
     for stage in STAGES:
         days = cropping.stage_day(stage)[: len(parcels)]
-        for index in np.flatnonzero(np.isfinite(days)):
+        for index in np.flatnonzero(np.isfinite(days)).tolist():
             day = new_year + timedelta(days=round(float(days[index])))
             yield parcels[index], names[index], stage, day.isoformat()
 
@@ -218,7 +222,7 @@ def _write_raster(
 
 
 def answer_sample(design: Path, truth: Path, out: Path, *, error: float = 0.0, seed: int = 42) -> int:
-    """Let the simulated surveyor visit the points of a drawn sample and write down the crop that stands there.
+    """Let the simulated surveyor visit the points of a drawn sample and note the crop that stands there.
 
     Parameters
     ----------
@@ -227,7 +231,8 @@ def answer_sample(design: Path, truth: Path, out: Path, *, error: float = 0.0, s
     truth
         Truth folder of the season.
     out
-        GeoJSON to write: the same points with `label`, and the file's own members, `sampling_design` among them.
+        GeoJSON to write: the same points with `label`, and the file's own members, `sampling_design` among
+        them.
     error
         Chance that the surveyor writes a wrong class, 0-0.5.
 
@@ -272,8 +277,8 @@ def answer_sample(design: Path, truth: Path, out: Path, *, error: float = 0.0, s
         column, row = (int(np.floor(value)) for value in inverse * (x[number], y[number]))
         if not (0 <= row < codes.shape[0] and 0 <= column < codes.shape[1]):
             raise SampleError(
-                f"{design}: point {number + 1} at {lon[number]:.5f}, {lat[number]:.5f} lies outside {raster}. "
-                "Draw the sample within the simulated piece."
+                f"{design}: point {number + 1} at {lon[number]:.5f}, {lat[number]:.5f} lies outside "
+                f"{raster}. Draw the sample within the simulated piece."
             )
         label = crops.NAME[int(codes[row, column])]
         if rng.random() < error:

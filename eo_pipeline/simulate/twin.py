@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from eo_pipeline.errors import EOPipelineError
-from eo_pipeline.simulate import calendar, canopy, crops, landscape, scenes, truth, vectors
+from eo_pipeline.simulate import calendar, canopy, crops, landscape, scenes, sky, truth, vectors
 
 MARKER: Final = "twin.json"
 FEATURES: Final = ("B02", "B03", "B04", "B05", "B06", "B08", "B11", "B12", "NDVI")
@@ -125,7 +125,7 @@ def simulate(
 def code_digest() -> str:
     """SHA-256 over the twin's own source: a twin of other code is made again."""
     digest = hashlib.sha256()
-    for module in (calendar, canopy, crops, landscape, scenes, truth, vectors):
+    for module in (calendar, canopy, crops, landscape, scenes, sky, truth, vectors):
         digest.update(Path(str(module.__file__)).read_bytes())
     digest.update(Path(__file__).read_bytes())
     return digest.hexdigest()
@@ -170,7 +170,8 @@ def _may_replace(out: Path, *, force: bool) -> None:
 def _make(partial: Path, out: Path, options: TwinOptions, progress: Progress, workers: int) -> TwinSummary:
     years = options.years
     land = landscape.build(options.size_km, seed=options.seed)
-    # One harvest year before, for the first autumn and for growth, and one after, for the last autumn's sowing.
+    # One harvest year before, for the first autumn and for growth, and one after, for the last autumn's
+    # sowing.
     plan = calendar.rotate(land, range(years[0] - 1, years[-1] + 2), seed=options.seed)
     world = scenes.make_world(land, plan, seed=options.seed)
     canopy.canopy_table()
@@ -205,7 +206,7 @@ def _make(partial: Path, out: Path, options: TwinOptions, progress: Progress, wo
 def _scenes(
     world: scenes.World, partial: Path, years: list[int], progress: Progress, workers: int
 ) -> dict[int, list[dict[str, str]]]:
-    """Write every acquisition once; a scene in two seasons is one file with two names where the disk allows it."""
+    """Write every acquisition once; a scene of two seasons is one file with two names where that works."""
     wanted: dict[date, list[int]] = {}
     for year in years:
         for day in scenes.acquisition_days(*season_window(year)):
@@ -213,7 +214,7 @@ def _scenes(
 
     def one(day: date) -> tuple[date, dict[str, str]]:
         row = {"date": day.isoformat(), "kept": "no"}
-        if scenes.cloud_cover(day, seed=world.seed) >= 1:
+        if sky.cloud_cover(day, seed=world.seed) >= 1:
             return day, {**row, "cloud": "1.0000"}
         scene = scenes.render(world, day)
         quality = {name: f"{value:.4f}" for name, value in scene.quality().items()}
@@ -259,7 +260,7 @@ def season_toml(year: int, runs: str, *, baseline: str | None) -> str:
         for item in crops.CLASSES
     )
     features = ", ".join(f'"{name}"' for name in FEATURES)
-    clear = ", ".join(str(code) for code in scenes.SCL_CLEAR)
+    clear = ", ".join(str(code) for code in sky.SCL_CLEAR)
     return f"""# 模拟数据 SIMULATED by `eo simulate`. Run it with: eo run season.toml
 [season]
 id = "jingning-{year}"
@@ -319,14 +320,16 @@ Everything here was made by `eo simulate`; nothing is an observation or a statis
 
 Options: {json.dumps(asdict(options))}
 
-- `<year>/season.toml`: what `eo run` reads; the oldest first, because a season is compared with the one before
-- `<year>/scenes/`: Sentinel-2-like bands, int16 × 10 000, EPSG:{landscape.EPSG}, 10 m; the last band is SCL. SCL misses
-  about {scenes.MISSED_THIN:.0%} of thin cloud and {scenes.MISSED_SHADOW:.0%} of cloud shadow, as the real one does
-- `<year>/acquisitions.csv`: every overpass, its true cloud cover and the errors of SCL; overcast ones were not kept
+- `<year>/season.toml`: what `eo run` reads; the oldest first, as a season is compared with the one before
+- `<year>/scenes/`: Sentinel-2-like bands, int16 × 10 000, EPSG:{landscape.EPSG}, 10 m; the last band is SCL.
+  SCL misses about {sky.MISSED_THIN:.0%} of thin cloud and {sky.MISSED_SHADOW:.0%} of shadow, as real ones do
+- `<year>/acquisitions.csv`: every overpass, its true cloud cover and the errors of SCL; overcast ones are
+  not kept
 - `<year>/units.geojson`, `parcels.geojson`: invented outlines (示意) under names of Jingning
 - `<year>/samples.geojson`: field survey for training, {vectors.LABEL_NOISE:.1%} of fields noted wrongly
 - `<year>/reference.geojson`: independent simple random sample of pixels, answered from the truth
 - `<year>/truth/`: crop, vigour, areas, growth, yields (kg/mu) and stage days: what a run is judged by
 
-Canopies: PROSPECT-D and 4SAIL (package prosail). Calendars, shares and yields: `eo_pipeline/simulate/crops.py`.
+Canopies: PROSPECT-D and 4SAIL (package prosail). Calendars, shares and yields are tables of the code,
+`eo_pipeline/simulate/crops.py`; what is assumed is said there.
 """

@@ -1,4 +1,4 @@
-"""The twin's vector files: units, parcels, training samples and the reference sample, as GeoJSON in lon/lat."""
+"""The twin's vector files in lon/lat: units, parcels, training samples and the reference sample."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def write_parcels(land: Landscape, path: Path) -> None:
 
 
 def _outlines(labels: NDArray[np.int32], land: Landscape, *, fields_only: bool = False) -> dict[int, Any]:
-    """Outline of every label in lon/lat; common borders stay common when the pixel steps are smoothed away."""
+    """Outline of every label in lon/lat; common borders stay common when pixel steps are smoothed away."""
     import shapely
     from rasterio.features import shapes
     from rasterio.transform import Affine
@@ -99,9 +99,10 @@ def _points(land: Landscape, rows: NDArray[np.intp], columns: NDArray[np.intp]) 
 
 
 def write_samples(world: World, year: int, path: Path) -> dict[str, int]:
-    """Survey: up to 90 fields of every class, spread over the piece, two points inside each; 2.5 % wrongly noted.
+    """Survey up to 90 fields of every class, spread over the piece, two points in each; 2.5 % wrongly noted.
 
-    `group` is the field, so that points of one field never stand on both sides of a split. Returns points a class.
+    `group` is the field, so that points of one field never stand on both sides of a split. Returns points a
+    class.
     """
     land, cropping = world.land, world.plan[year]
     rng = np.random.default_rng([world.seed, 10, year])
@@ -177,7 +178,7 @@ def _spread_choice(
 
 
 def write_reference(world: World, year: int, path: Path) -> None:
-    """Independent reference: a simple random sample of pixels, every pixel with the same chance, answered from truth."""
+    """Simple random sample of pixels, all with the same chance, answered from the truth."""
     land = world.land
     rng = np.random.default_rng([world.seed, 11, year])
     pixels = land.grid.size**2
