@@ -56,7 +56,8 @@ class TreeBaseline:
         series = check_series(X)
         if series.shape[1:] != (self._steps, self._channels):
             raise SeriesError(
-                f"The series have {series.shape[1]} dates × {series.shape[2]} channels; the baseline was trained "
+                f"The series have {series.shape[1]} dates × {series.shape[2]} channels; the baseline was "
+                "trained "
                 f"on {self._steps} × {self._channels}. Give the same dates and channels."
             )
         series = np.where(np.isfinite(series), series, np.nan)

@@ -72,6 +72,21 @@ class ModelCard:
         return asdict(self) | {k: list(getattr(self, k)) for k in ("classes", "channels", "times")}
 
 
+def check_target(folder: Path) -> None:
+    """Refuse a place where a model may not be written, before hours are spent on making it.
+
+    Raises
+    ------
+    ModelFileError
+        The path exists and is neither a model folder nor an empty one.
+    """
+    if folder.exists() and not _may_replace(folder):
+        raise ModelFileError(
+            f"{folder} exists and is not a model folder (it holds no {CARD}), so it is left alone. Choose "
+            "another --out, or remove it yourself."
+        )
+
+
 def write_folder(folder: Path, card: ModelCard, weights: bytes) -> Path:
     """Write a model folder atomically; an older model of the same name is replaced whole.
 
@@ -81,11 +96,7 @@ def write_folder(folder: Path, card: ModelCard, weights: bytes) -> Path:
         The folder exists and is not a model folder, or cannot be written.
     """
     folder = Path(folder).absolute()
-    if folder.exists() and not _may_replace(folder):
-        raise ModelFileError(
-            f"{folder} exists and is not a model folder (it holds no {CARD}), so it is left alone. Choose "
-            "another --out, or remove it yourself."
-        )
+    check_target(folder)
     body = {"format": FORMAT_VERSION} | card.as_dict() | {"weights_sha256": _digest(weights)}
     body["card_sha256"] = _digest(_canonical(body))
     try:
@@ -93,7 +104,7 @@ def write_folder(folder: Path, card: ModelCard, weights: bytes) -> Path:
         fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     except OSError as error:
         raise ModelFileError(
-            f"{folder}: the model cannot be written there ({error.strerror}). Choose a folder you may write to."
+            f"{folder}: the model cannot be written there ({error.strerror}). Choose another folder."
         ) from error
     try:
         (fresh / WEIGHTS).write_bytes(weights)
@@ -136,7 +147,8 @@ def read_folder(folder: Path) -> tuple[ModelCard, bytes]:
         ) from error
     if _digest(weights) != body.pop("weights_sha256", None):
         raise ModelFileError(
-            f"{folder / WEIGHTS} is damaged: its SHA-256 is not the one in {CARD}. Copy the model folder again "
+            f"{folder / WEIGHTS} is damaged: its SHA-256 is not the one in {CARD}. Copy the model folder "
+            "again "
             "from where it came, or train it again with `eo train`."
         )
     del body["format"]
@@ -168,7 +180,8 @@ def _read_card(path: Path) -> dict[str, Any]:
         ) from error
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ModelFileError(
-            f"{path} cannot be read as a model card ({error}). Copy the model folder again from where it came, "
+            f"{path} cannot be read as a model card ({error}). Copy the model folder again from where it "
+            "came, "
             "or train it again with `eo train`."
         ) from error
     if not isinstance(body, dict):
@@ -183,14 +196,14 @@ def _may_replace(folder: Path) -> bool:
 def _swap(fresh: Path, folder: Path) -> None:
     """Put `fresh` in the place of `folder`; whatever fails, one whole folder stays."""
     if not folder.exists():
-        os.replace(fresh, folder)
+        fresh.replace(folder)
         return
     aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
-    os.replace(folder, aside / "old")
+    folder.replace(aside / "old")
     try:
-        os.replace(fresh, folder)
+        fresh.replace(folder)
     except OSError:
-        os.replace(aside / "old", folder)
+        (aside / "old").replace(folder)
         raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)

@@ -190,7 +190,8 @@ class CropTypeModel:
 
     def predict(self, X: ArrayLike, *, threads: int | None = None, device: str | None = None) -> NDArray[Any]:
         """The most probable class of each series, (n,) in the type of the training labels."""
-        return self.classes[self.predict_proba(X, threads=threads, device=device).argmax(axis=1)]
+        best = self.predict_proba(X, threads=threads, device=device).argmax(axis=1)
+        return np.asarray(self.classes[best])
 
     def with_metrics(self, **metrics: Any) -> CropTypeModel:
         """The same model with figures added to its card, such as those of a cross-validation."""
@@ -222,7 +223,8 @@ class CropTypeModel:
         card, weights = read_folder(folder)
         if card.kind != KIND:
             raise ModelFileError(
-                f"{folder / CARD} is the card of a {card.kind!r} model; a crop type model ({KIND!r}) is needed."
+                f"{folder / CARD} is the card of a {card.kind!r} model; a crop type model ({KIND!r}) is "
+                "needed."
             )
         try:
             network = TemporalEnsemble(NetworkShape(**card.shape))
@@ -235,16 +237,14 @@ class CropTypeModel:
         return cls(network.eval(), card)
 
     def _check(self, X: ArrayLike) -> NDArray[np.float32]:
-        array = np.asarray(X)
-        if array.ndim == 3 and len(array) == 0:
-            series = np.zeros(array.shape, dtype=np.float32)
-        else:
-            series = check_series(array)
+        series = check_series(X, may_be_none=True)
         t, c = len(self.times), len(self.channels)
         if series.shape[1:] != (t, c):
             raise SeriesError(
-                f"The series have {series.shape[1]} dates × {series.shape[2]} channels; the model was trained "
-                f"on {t} dates ({self.times[0]} … {self.times[-1]}) × {c} channels ({', '.join(self.channels)}). "
+                f"The series have {series.shape[1]} dates × {series.shape[2]} channels; the model was "
+                "trained "
+                f"on {t} dates ({self.times[0]} … {self.times[-1]}) × {c} channels "
+                f"({', '.join(self.channels)}). "
                 "Give the same dates and channels in that order, or train a model on these."
             )
         return series

@@ -1,7 +1,7 @@
 """The models' errors: one root, each with a message that names what is wrong, where, and the cure.
 
-`models` knows nothing of the pipeline, so this root is its own; the pipeline and the `eo` command turn it into
-theirs at the door.
+`models` knows nothing of the pipeline, so this root is its own; the pipeline and the `eo` command turn it
+into theirs at the door.
 """
 
 from __future__ import annotations
@@ -17,3 +17,7 @@ class SeriesError(ModelError, ValueError):
 
 class ModelFileError(ModelError):
     """A model folder that is missing, damaged, of another version, or not a model folder at all."""
+
+
+class SampleFileError(ModelError):
+    """A samples file that cannot be read, lacks a key, or does not fit its table."""

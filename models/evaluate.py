@@ -8,21 +8,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.model_selection import StratifiedGroupKFold
 
 from models.baseline import TreeBaseline
 from models.calibration import expected_calibration_error
 from models.crop_type import CropTypeModel
 from models.errors import SeriesError
+from models.groups import grouped_folds, square_groups
 from models.series import Codes, LabelledSeries, check_classes, check_labelled
 from models.training import TrainingSettings
 
-#: Kilometres in a degree of latitude, for squares of about the asked side.
-KM_PER_DEGREE: Final = 111.32
+__all__ = [
+    "Accuracy",
+    "CrossValidation",
+    "Evaluation",
+    "check_pair",
+    "cross_validate",
+    "evaluate_split",
+    "grouped_folds",
+    "measure",
+    "square_groups",
+]
 
 #: Called with the work done and the whole of it (optimiser steps over all folds).
 Progress = Callable[[int, int], None]
@@ -150,7 +159,8 @@ def measure(y: ArrayLike, probabilities: NDArray[np.floating], labels: ArrayLike
     unknown = sorted(set(truth.tolist()) - set(names.tolist()))
     if unknown or len(truth) == 0:
         raise SeriesError(
-            f"Test labels {', '.join(map(str, unknown))} are not among the classes {', '.join(map(str, names))}."
+            f"Test labels {', '.join(map(str, unknown))} are not among the classes "
+            f"{', '.join(map(str, names))}."
             if unknown
             else "There is no sample to measure accuracy on."
         )
@@ -174,6 +184,37 @@ def measure(y: ArrayLike, probabilities: NDArray[np.floating], labels: ArrayLike
     )
 
 
+def check_pair(train: LabelledSeries, test: LabelledSeries) -> None:
+    """Refuse a training and a test set that do not belong together.
+
+    Raises
+    ------
+    SeriesError
+        A single class to train on, other dates or channels in the test set, or labels the training set does
+        not know.
+    """
+    check_classes(train.y, where="training samples")
+    if test.X.shape[1:] != train.X.shape[1:]:
+        raise SeriesError(
+            f"The training series have {train.X.shape[1]} dates × {train.X.shape[2]} channels, the test "
+            "series "
+            f"{test.X.shape[1]} × {test.X.shape[2]}. Both must be cut from the same dates and channels."
+        )
+    if (train.y.dtype.kind == "U") != (test.y.dtype.kind == "U"):
+        raise SeriesError(
+            f"The training labels are {_kind(train.y)}, the test labels {_kind(test.y)}. Save both in one "
+            "form."
+        )
+    classes = np.unique(train.y)
+    unknown = np.setdiff1d(test.y, classes)
+    if len(unknown):
+        raise SeriesError(
+            f"The test set holds labels that the training set does not know: {', '.join(map(str, unknown))} "
+            f"(known: {', '.join(map(str, classes))}). Rename them, or remove these samples from the test "
+            "set."
+        )
+
+
 def evaluate_split(
     train: LabelledSeries,
     test: LabelledSeries,
@@ -188,25 +229,10 @@ def evaluate_split(
     Raises
     ------
     SeriesError
-        Other dates or channels in the test set, or labels the training set does not know.
+        The sets do not belong together: see `check_pair`.
     """
-    check_classes(train.y, where="training samples")
-    if test.X.shape[1:] != train.X.shape[1:]:
-        raise SeriesError(
-            f"The training series have {train.X.shape[1]} dates × {train.X.shape[2]} channels, the test series "
-            f"{test.X.shape[1]} × {test.X.shape[2]}. Both must be cut from the same dates and channels."
-        )
-    if (train.y.dtype.kind == "U") != (test.y.dtype.kind == "U"):
-        raise SeriesError(
-            f"The training labels are {_kind(train.y)}, the test labels {_kind(test.y)}. Save both in one form."
-        )
+    check_pair(train, test)
     classes = np.unique(train.y)
-    unknown = np.setdiff1d(test.y, classes)
-    if len(unknown):
-        raise SeriesError(
-            f"The test set holds labels that the training set does not know: {', '.join(map(str, unknown))} "
-            f"(known: {', '.join(map(str, classes))}). Rename them, or remove these samples from the test set."
-        )
     model = CropTypeModel.fit(
         train.X,
         train.y,
@@ -266,16 +292,17 @@ def cross_validate(
     ours, trees = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)
     fold_of = np.zeros(len(data.y), dtype=np.int64)
     for number, (train, test) in enumerate(splits):
-        sub = {"groups": data.groups[train], "seed": seed, "threads": threads}
         check_classes(data.y[train], where=f"training part of fold {number + 1}")
         model = CropTypeModel.fit(
             data.X[train],
             data.y[train],
             settings=settings,
+            groups=data.groups[train],
+            seed=seed,
+            threads=threads,
             progress=_part(progress, number, len(splits)),
-            **sub,
         )
-        tree = TreeBaseline.fit(data.X[train], data.y[train], **sub)
+        tree = TreeBaseline.fit(data.X[train], data.y[train], seed=seed, threads=threads)
         # A class whose groups all lie in this fold is unknown to its model: probability 0, counted as wrong.
         ours[np.ix_(test, np.searchsorted(labels, model.classes))] = model.predict_proba(
             data.X[test], threads=threads
@@ -295,65 +322,6 @@ def cross_validate(
         labels=tuple(labels.tolist()),
         n_groups=len(np.unique(data.groups)),
     )
-
-
-def grouped_folds(y: NDArray[Any], groups: ArrayLike, *, folds: int, seed: int) -> list[tuple[Codes, Codes]]:
-    """(train, test) rows of each fold; a group lies on one side only.
-
-    Raises
-    ------
-    SeriesError
-        Fewer than two folds, or fewer groups or samples than folds.
-    """
-    number = np.unique(np.asarray(groups), return_inverse=True)[1]
-    n_groups, largest = int(number.max()) + 1, int(np.unique(y, return_counts=True)[1].max())
-    if folds < 2:
-        raise SeriesError(f"{folds} fold(s) were asked for; cross-validation needs at least 2.")
-    if folds > min(n_groups, largest):
-        raise SeriesError(
-            f"{folds} folds were asked of {len(y)} samples in {n_groups} groups (largest class: {largest} "
-            f"samples). Use at most {min(n_groups, largest)} folds, smaller groups, or more samples."
-        )
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    splits = [(train, test) for train, test in splitter.split(np.zeros(len(y)), y, number)]
-    if any(len(test) == 0 or len(train) == 0 for train, test in splits):
-        raise SeriesError(
-            f"{folds} folds leave one of them empty, because a few groups hold most samples. Use fewer folds or "
-            "smaller groups."
-        )
-    return splits
-
-
-def square_groups(lon: ArrayLike, lat: ArrayLike, km: float) -> Codes:
-    """Number the squares of ground in which places lie, so that neighbours share a group.
-
-    Parameters
-    ----------
-    lon, lat : (n,) array_like
-        Degrees.
-    km : float
-        Side of the squares in kilometres. Rows are `km` high; in each row columns are `km` wide at the row's
-        middle latitude.
-
-    Returns
-    -------
-    (n,) int64
-        0, 1, … in no particular order. Places of one square are less than 1.5 `km` apart.
-    """
-    x, y = np.asarray(lon, dtype=np.float64), np.asarray(lat, dtype=np.float64)
-    if not km > 0:
-        raise SeriesError(f"The side of the squares is {km} km; it must be more than 0.")
-    outside = ~(np.isfinite(x) & np.isfinite(y) & (np.abs(x) <= 360) & (np.abs(y) <= 90))
-    if x.shape != y.shape or x.ndim != 1 or outside.any():
-        raise SeriesError(
-            "Longitudes and latitudes must be two lists of one length in degrees, |lat| ≤ 90"
-            + (f"; rows {np.flatnonzero(outside)[:8].tolist()} are not." if outside.any() else ".")
-        )
-    row = np.floor(y * KM_PER_DEGREE / km)
-    middle = np.clip((row + 0.5) * km / KM_PER_DEGREE, -90.0, 90.0)
-    column = np.floor(x * KM_PER_DEGREE * np.cos(np.radians(middle)) / km)
-    squares = np.stack([row, column], axis=1)
-    return np.unique(squares, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
 
 
 def _part(progress: Progress | None, number: int, parts: int) -> Progress | None:

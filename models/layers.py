@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional as F  # noqa: N812 - as everywhere in the field
 
 from models.errors import SeriesError
 
@@ -76,7 +76,8 @@ class NetworkShape:
             if shape.parameters <= MAX_PARAMETERS:
                 return shape
         raise SeriesError(
-            f"Series of {steps} dates × {channels} channels and {classes} classes need a network of more than "
+            f"Series of {steps} dates × {channels} channels and {classes} classes need a network of more "
+            "than "
             f"{MAX_PARAMETERS:,} parameters. Composite the series to dekads or use fewer channels."
         )
 
@@ -129,7 +130,8 @@ class Scaling:
 
     @classmethod
     def of(cls, X: NDArray[np.float32]) -> Scaling:
-        """Measure the scaling of training series (n, t, c); a channel that was never observed gets 0 and 1."""
+        """Measure the scaling of training series (n, t, c); a channel that was never observed gets 0 and "
+        "1."""
         flat = X.reshape(-1, X.shape[2]).astype(np.float64)
         seen = np.isfinite(flat).any(axis=0)
         flat = np.where(seen, flat, 0.0)
@@ -214,12 +216,19 @@ class TemporalEnsemble(nn.Module):
     date_std: Tensor
     prior: Tensor
     temperature: Tensor
+    parts: Tensor
 
     def __init__(self, shape: NetworkShape, scaling: Scaling | None = None) -> None:
         super().__init__()
         self.shape = shape
         t, c, k, m = shape.steps, shape.channels, shape.classes, shape.members
-        for name, size in {"low": (c,), "high": (c,), "mean": (c,), "date_mean": (t, c), "date_std": (t, c)}.items():
+        for name, size in {
+            "low": (c,),
+            "high": (c,),
+            "mean": (c,),
+            "date_mean": (t, c),
+            "date_std": (t, c),
+        }.items():
             value = torch.zeros(size) if scaling is None else torch.from_numpy(getattr(scaling, name).copy())
             self.register_buffer(name, value)
         self.register_buffer("prior", torch.full((k,), 1.0 / k))
@@ -261,7 +270,8 @@ class TemporalEnsemble(nn.Module):
         return (values - self.date_mean) / self.date_std, share
 
     def members_logits(self, anomaly: Tensor, observed: Tensor) -> Tensor:
-        """Logits (n, members, classes) of prepared series (n, members or 1, t, c) and (n, members or 1, t)."""
+        """Logits (n, members, classes) of prepared series (n, members or 1, t, c) and (n, members or 1, "
+        "t)."""
         n, own, t, c = anomaly.shape
         m, shape, drop = self.shape.members, self.shape, self.shape.dropout
         features = torch.cat([anomaly, observed[..., None]], dim=3).transpose(1, 2).reshape(n, 1, t, -1)
@@ -296,7 +306,8 @@ class TemporalEnsemble(nn.Module):
 
 
 def _averaging(steps: int, parts: int) -> Tensor:
-    """(steps, parts) matrix that averages dates over equal parts of the season, cut at fractions of a date."""
+    """(steps, parts) matrix that averages dates over equal parts of the season, cut at fractions of a "
+    "date."""
     edges = torch.linspace(0.0, float(steps), parts + 1)
     start = torch.arange(steps, dtype=torch.float32)[:, None]
     overlap = (torch.minimum(start + 1, edges[1:]) - torch.maximum(start, edges[:-1])).clamp(min=0.0)

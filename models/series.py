@@ -60,7 +60,7 @@ def check_labelled(
         Wrong shape or type, infinite values, a series without one observation, a single class.
     """
     series = check_series(X, where=where)
-    infinite = np.isinf(series).any(axis=(1, 2))
+    infinite = np.asarray(np.isinf(series).any(axis=(1, 2)))
     if infinite.any():
         raise SeriesError(
             f"{where}: {int(infinite.sum())} series hold infinite values (rows {list_rows(infinite)}). "
@@ -77,8 +77,11 @@ def check_labelled(
     return LabelledSeries(X=series, y=labels, groups=check_groups(groups, n=len(series), where=where))
 
 
-def check_series(X: ArrayLike, *, where: str = "X") -> Series:
-    """Return `X` as contiguous (n, t, c) float32, or say what is wrong with it."""
+def check_series(X: ArrayLike, *, where: str = "X", may_be_none: bool = False) -> Series:
+    """Return `X` as contiguous (n, t, c) float32, or say what is wrong with it.
+
+    `may_be_none` lets n be 0, which a block of a map without a usable pixel has.
+    """
     series = np.asarray(X)
     if series.dtype.kind not in "fiu":
         raise SeriesError(
@@ -90,7 +93,7 @@ def check_series(X: ArrayLike, *, where: str = "X") -> Series:
             f"{where}: X has {series.ndim} dimension(s), shape {series.shape}; three are needed: (samples, "
             "dates, channels). A single channel is X[:, :, None]."
         )
-    if 0 in series.shape:
+    if 0 in (series.shape[1:] if may_be_none else series.shape):
         raise SeriesError(
             f"{where}: X has shape {series.shape}, so there is no sample, date or channel in it. Check the "
             "file and the season's dates and channels."
@@ -119,7 +122,8 @@ def check_labels(y: ArrayLike, *, n: int, where: str = "y") -> Labels:
         blank = np.char.str_len(np.char.strip(labels)) == 0
         if blank.any():
             raise SeriesError(
-                f"{where}: {int(blank.sum())} labels are empty (rows {list_rows(blank)}). Label these samples "
+                f"{where}: {int(blank.sum())} labels are empty (rows {list_rows(blank)}). Label these "
+                "samples "
                 "or remove them together with their series."
             )
         return labels
@@ -141,7 +145,8 @@ def check_groups(groups: ArrayLike | None, *, n: int, where: str = "groups") -> 
     values = np.asarray(groups)
     if values.ndim != 1 or len(values) != n:
         raise SeriesError(
-            f"{where}: groups has shape {values.shape}, but X holds {n} series. Give one group (field, square "
+            f"{where}: groups has shape {values.shape}, but X holds {n} series. Give one group (field, "
+            "square "
             f"or year) per series, shape ({n},), or leave groups out."
         )
     if values.dtype.kind == "f" and np.isnan(values).any():
@@ -159,7 +164,8 @@ def check_classes(y: Labels, *, where: str = "y") -> None:
     classes = np.unique(y)
     if len(classes) < 2:
         raise SeriesError(
-            f"{where}: all {len(y)} samples are of one class ({classes[0]}), so there is nothing to tell apart. "
+            f"{where}: all {len(y)} samples are of one class ({classes[0]}), so there is nothing to tell "
+            "apart. "
             "Add samples of at least one other class, for example 'other'."
         )
 
@@ -171,7 +177,8 @@ def check_names(names: Sequence[str] | None, *, n: int, kind: str, default: str)
     given = tuple(str(name) for name in names)
     if len(given) != n:
         raise SeriesError(
-            f"{len(given)} {kind} are named ({', '.join(given)}), but the series have {n}. Name each once, in "
+            f"{len(given)} {kind} are named ({', '.join(given)}), but the series have {n}. Name each once, "
+            "in "
             "the order of the array."
         )
     if len(set(given)) != n:
@@ -181,7 +188,7 @@ def check_names(names: Sequence[str] | None, *, n: int, kind: str, default: str)
 
 def empty_series(X: Series) -> NDArray[np.bool_]:
     """(n,) True where a series has no finite value at all."""
-    return ~np.isfinite(X).any(axis=(1, 2))
+    return np.asarray(~np.isfinite(X).any(axis=(1, 2)))
 
 
 def list_rows(chosen: NDArray[np.bool_]) -> str:

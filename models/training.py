@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional as F  # noqa: N812 - as everywhere in the field
 
 from models.layers import NetworkShape, Scaling, TemporalEnsemble, fill_gaps
 
