@@ -1,4 +1,4 @@
-"""`manage.py load_demo_review`: the demo's reviewer decides, so that the public pages have something to show."""
+"""`manage.py load_demo_review`: the demo's reviewer decides, so that public pages have something to show."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from monitoring.services import Seen, review
 
 class Command(BaseCommand):
     help = (
-        "Accept simulated estimates as the demo's reviewer: earlier seasons whole, of the latest the county's. "
+        "Accept simulated estimates as the demo's reviewer: earlier seasons whole, the latest by county. "
         "Its townships stay open, for a visitor to decide on. Real runs are never touched."
     )
 
