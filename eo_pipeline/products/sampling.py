@@ -1,0 +1,236 @@
+"""Probability samples for areas and accuracies: how many points, in which strata, drawn how.
+
+A design can be drawn again from its seed, and says of which map it was drawn. A sample that was not drawn at
+random with known chances is refused by `require_probability_sample`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eo_pipeline.errors import NotAProbabilitySampleError, SampleError
+from eo_pipeline.grid import Grid
+
+Allocation = Literal["proportional", "equal", "neyman"]
+
+#: Designs with known inclusion probabilities for which the estimators of `area` hold.
+PROBABILITY_DESIGNS: Final = ("stratified_random", "simple_random")
+
+
+@dataclass(frozen=True, slots=True)
+class SampleDesign:
+    """A drawn sample. Arrays have one entry a point.
+
+    Attributes
+    ----------
+    strata
+        Class codes of the map, ascending; `population` pixels and `allocated` points of each.
+    row, col, stratum
+        Pixel of the map and its class code.
+    frame_hash
+        SHA-256 of the map drawn from: the same seed on another map is another sample.
+    """
+
+    design: str
+    allocation: Allocation
+    seed: int
+    frame_hash: str
+    strata: tuple[int, ...]
+    population: tuple[int, ...]
+    allocated: tuple[int, ...]
+    row: NDArray[np.int64]
+    col: NDArray[np.int64]
+    stratum: NDArray[np.int64]
+
+    @property
+    def inclusion_probability(self) -> dict[int, float]:
+        """Chance of each pixel of a stratum to be drawn."""
+        return {s: n / p for s, n, p in zip(self.strata, self.allocated, self.population, strict=True)}
+
+
+def require_probability_sample(design: SampleDesign | str | None) -> str:
+    """The design's name if it is a probability design.
+
+    Raises
+    ------
+    NotAProbabilitySampleError
+        Any other: training samples, points along roads, expert picks have unknown chances, and an interval
+        computed from them would be false.
+    """
+    name = design.design if isinstance(design, SampleDesign) else design
+    if name in PROBABILITY_DESIGNS:
+        return str(name)
+    raise NotAProbabilitySampleError(
+        f"the reference sample's design is {name!r}; design-based areas and intervals need one of "
+        f"{', '.join(PROBABILITY_DESIGNS)}. Draw a random sample, have it interpreted, and name its "
+        "design in the season file; until then only the model-based count is published, and marked so."
+    )
+
+
+def sample_size(weights: Sequence[float], user_accuracy: Sequence[float], *, target_se: float) -> int:
+    """Points needed for overall accuracy with a standard error of `target_se`.
+
+    Olofsson et al. 2014, eq. 13: n = (sum W_i S_i / S(O))^2 with S_i = sqrt(U_i (1 - U_i)), the
+    finite-population term left out.
+
+    >>> sample_size([0.02, 0.015, 0.320, 0.645], [0.7, 0.6, 0.9, 0.95], target_se=0.01)
+    641
+    """
+    accuracy = np.asarray(user_accuracy, dtype=np.float64)
+    spread = float(np.sum(np.asarray(weights) * np.sqrt(accuracy * (1 - accuracy))))
+    return round((spread / target_se) ** 2)
+
+
+def allocate(
+    population: Sequence[int],
+    n: int,
+    *,
+    allocation: Allocation = "proportional",
+    min_per_class: int = 30,
+    user_accuracy: Sequence[float] | None = None,
+) -> tuple[int, ...]:
+    """Share `n` points out over strata of `population` pixels.
+
+    Each stratum gets at least `min_per_class` (or all its pixels), the rest follows the rule: by area
+    (`proportional`), the same for each (`equal`), or by area times the standard deviation expected from
+    `user_accuracy` (`neyman`).
+
+    Raises
+    ------
+    SampleError
+        The minima alone exceed `n`, or the strata hold fewer pixels than `n`.
+    """
+    pixels = np.asarray(population, dtype=np.int64)
+    least = np.minimum(pixels, min_per_class)
+    if n > pixels.sum():
+        raise SampleError(f"{n} points were asked of a map of {pixels.sum()} pixels. Ask for fewer.")
+    if least.sum() > n:
+        raise SampleError(
+            f"{len(pixels)} classes with at least {min_per_class} points each need {least.sum()} points, but "
+            f"{n} were asked. Ask for more points or a smaller minimum."
+        )
+    size: NDArray[np.float64] = pixels.astype(np.float64)
+    if allocation == "equal":
+        size = np.ones(len(pixels))
+    elif allocation == "neyman":
+        if user_accuracy is None:
+            raise SampleError("Neyman allocation needs the user's accuracy expected of each class.")
+        expected = np.asarray(user_accuracy, dtype=np.float64)
+        size = pixels.astype(np.float64) * np.sqrt(expected * (1 - expected))
+    out = least.copy()
+    while (left := n - int(out.sum())) > 0:  # a full stratum hands its part on to the others
+        open_ = out < pixels
+        share = np.where(open_, np.maximum(size, 1e-12), 0)
+        exact = left * share / share.sum()
+        extra = np.floor(exact).astype(np.int64)
+        # Largest remainders take what rounding down left over.
+        order = np.argsort(-np.where(open_, exact - extra, -1.0), kind="stable")
+        extra[order[: left - int(extra.sum())]] += 1
+        out += np.minimum(extra, pixels - out)
+    return tuple(int(v) for v in out)
+
+
+def draw(
+    class_map: NDArray[np.uint8],
+    n: int,
+    *,
+    allocation: Allocation = "proportional",
+    min_per_class: int = 30,
+    seed: int = 42,
+    nodata: int = 0,
+    user_accuracy: Mapping[int, float] | None = None,
+    grid: Grid | None = None,
+) -> SampleDesign:
+    """Draw a stratified random sample of pixels, the map's classes being the strata.
+
+    Within a stratum every pixel has the same chance, without replacement. The order of the points is random,
+    so that a part of them, taken from the front, is a random sample too.
+
+    Parameters
+    ----------
+    class_map : uint8 [y, x]
+        The published map. Pixels of `nodata` are no part of the frame.
+    user_accuracy
+        By class code, for `neyman`; classes left out are expected at 0.8.
+    grid
+        Goes into the frame's hash, so that the same codes elsewhere are another frame.
+    """
+    if not (class_map != nodata).any():
+        raise SampleError(
+            "the map holds no pixel but nodata; there is nothing to draw from. Check the class map."
+        )
+    codes, population = np.unique(class_map[class_map != nodata], return_counts=True)
+    accuracy = [(user_accuracy or {}).get(int(code), 0.8) for code in codes]
+    allocated = allocate(
+        population.tolist(), n, allocation=allocation, min_per_class=min_per_class, user_accuracy=accuracy
+    )
+    rng = np.random.default_rng(seed)
+    flat = class_map.ravel()
+    chosen = np.concatenate(
+        [
+            rng.choice(np.flatnonzero(flat == code), size=count, replace=False)
+            for code, count in zip(codes, allocated, strict=True)
+        ]
+    )
+    chosen = rng.permutation(chosen)
+    row, col = np.unravel_index(chosen, class_map.shape)
+    frame = hashlib.sha256(repr((class_map.shape, grid)).encode() + np.ascontiguousarray(class_map).tobytes())
+    return SampleDesign(
+        design="stratified_random",
+        allocation=allocation,
+        seed=seed,
+        frame_hash=frame.hexdigest(),
+        strata=tuple(int(code) for code in codes),
+        population=tuple(int(p) for p in population),
+        allocated=allocated,
+        row=row.astype(np.int64),
+        col=col.astype(np.int64),
+        stratum=flat[chosen].astype(np.int64),
+    )
+
+
+def write_design(path: Path, design: SampleDesign, grid: Grid, *, names: Mapping[int, str]) -> Path:
+    """Write a drawn sample as GeoJSON points for interpreters: `stratum` filled, `label` empty.
+
+    The pixel's centre in longitude and latitude; the file says its `sampling_design`, so that it can be
+    handed back as a reference as it is.
+    """
+    from pyproj import Transformer
+
+    to_degrees = Transformer.from_crs(grid.crs, "OGC:CRS84", always_xy=True)
+    a, b, c, d, e, f = grid.transform
+    col, row = design.col + 0.5, design.row + 0.5
+    lon, lat = to_degrees.transform(a * col + b * row + c, d * col + e * row + f)
+    features: list[dict[str, Any]] = [
+        {
+            "type": "Feature",
+            "id": number,
+            "geometry": {"type": "Point", "coordinates": [round(float(x), 7), round(float(y), 7)]},
+            "properties": {"stratum": names[int(code)], "label": None, "row": int(r), "col": int(k)},
+        }
+        for number, (x, y, code, r, k) in enumerate(
+            zip(lon, lat, design.stratum, design.row, design.col, strict=True), start=1
+        )
+    ]
+    document = {
+        "type": "FeatureCollection",
+        "sampling_design": design.design,
+        "allocation": design.allocation,
+        "seed": design.seed,
+        "frame_sha256": design.frame_hash,
+        "strata": {
+            names[code]: {"pixels": pixels, "points": points}
+            for code, pixels, points in zip(design.strata, design.population, design.allocated, strict=True)
+        },
+        "features": features,
+    }
+    path.write_text(json.dumps(document, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    return path
