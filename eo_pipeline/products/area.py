@@ -337,25 +337,29 @@ def adjusted_counts(
     # A class that a repetition left without a sample keeps its confusions of the whole.
     drawn = np.where(drawn.sum(axis=2, keepdims=True) > 0, drawn, whole)
 
-    tail = (1 - confidence) / 2
-    # Few groups make percentile intervals too short: by what Student's t is to the normal, and by the (m -
-    # 1)/m of a variance around its own mean, m being the groups of the class that has the fewest.
-    fewest = max(2, int((tables.sum(axis=2) > 0).sum(axis=0).min()))
-    stretch = _t_quantile(1 - tail, fewest - 1) / _z_quantile(1 - tail) * (fewest / (fewest - 1)) ** 0.5
+    # Few groups make intervals too short: by what Student's t is to the normal, and by the (m - 1)/m of a
+    # variance around its own mean, m being the groups of the class that has the fewest.
+    groups_of = np.maximum((tables.sum(axis=2) > 0).sum(axis=0), 2)
+    fewest = int(groups_of.min())
+    stretch = _t_quantile(0.5 + confidence / 2, fewest - 1) * (fewest / (fewest - 1)) ** 0.5
+    # A class never confused in the samples is not known to be never confused: half an error in m + 1 groups.
+    rare = 0.5 / (groups_of + 1)
+    least = np.sqrt(rare * (1 - rare) / groups_of)
     out = []
     for area in unit_area:
         total = float(area.sum())
         shares = area / total if total > 0 else np.zeros(size)
         estimate = _invert(_row_shares(whole), shares)
         repeated = np.stack([_invert(_row_shares(table), shares) for table in drawn])
-        low, high = np.quantile(repeated, [tail, 1 - tail], axis=0)
+        se = repeated.std(axis=0, ddof=1)
+        half = stretch * np.maximum(se, least * np.maximum(estimate, shares))
         out.append(
             AreaEstimates(
                 tuple(labels),
                 total * estimate,
-                total * repeated.std(axis=0, ddof=1),
-                total * np.clip(estimate + stretch * (np.minimum(low, estimate) - estimate), 0, 1),
-                total * np.clip(estimate + stretch * (np.maximum(high, estimate) - estimate), 0, 1),
+                total * se,
+                total * np.clip(estimate - half, 0, 1),
+                total * np.clip(estimate + half, 0, 1),
                 "adjusted_count_model_based",
                 int(true.size),
                 confidence,

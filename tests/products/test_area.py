@@ -176,10 +176,12 @@ def test_adjusted_count_undoes_the_confusions_and_its_interval_covers() -> None:
     assert got[0].method == "adjusted_count_model_based"
 
 
-def test_adjusted_count_of_a_perfect_model_is_the_count() -> None:
+def test_adjusted_count_of_a_perfect_model_is_the_count_and_claims_no_certainty() -> None:
     true = np.repeat([0, 1, 2], 30)
     got = adjusted_count(true, true, MAPPED_HA, CROPS, repetitions=50)
     np.testing.assert_allclose(got.area_ha, MAPPED_HA, rtol=1e-6)
+    # Thirty samples without a mistake do not prove that there is none.
+    assert (got.ci_high_ha - got.ci_low_ha > 0.02 * MAPPED_HA).all()
 
 
 def test_adjusted_count_is_repeatable_and_never_negative() -> None:
