@@ -89,6 +89,8 @@ def query_words(query: str, *, limit: int = 8) -> list[str]:
     kept = [word for word in cut if word not in _STOP] or cut
     # 全膜双垄沟播 comes with 全膜, 双垄 and 沟播: the parts must all occur, the whole need not stand in one piece.
     parts = [word for word in kept if not _spelled_by(word, [other for other in kept if other != word])]
+    # 晚疫病 comes with 疫病: the shorter one adds nothing.
+    parts = [word for word in parts if not any(word != other and word in other for other in parts)]
     return (parts or kept)[:limit]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -44,13 +45,23 @@ def in_season(advisories: QuerySet[AdvisoryPage], *, month: int) -> QuerySet[Adv
 
 
 def advisories_in_season(locale: Locale, *, limit: int, month: int | None = None) -> Sequence[AdvisoryPage]:
-    """Advice for a month (this one) in a language, the shortest season first: it is the most pressing."""
+    """Advice for a month (this one) in a language: of each crop first the one with the shortest season.
+
+    A short season is the most pressing; a second article on the same crop comes after the first of every other.
+    """
     from cms.models import AdvisoryPage
 
     advisories = AdvisoryPage.objects.filter(locale=locale).live().public().prefetch_related("subjects", "counties")
-    chosen = list(in_season(advisories, month=month or timezone.localdate().month))
-    chosen.sort(key=lambda page: ((page.to_month - page.from_month) % 12, -page.published_on.toordinal(), page.pk))
-    return chosen[:limit]
+    pages = list(in_season(advisories, month=month or timezone.localdate().month))
+    pages.sort(key=lambda page: ((page.to_month - page.from_month) % 12, -page.published_on.toordinal(), page.pk))
+    seen: Counter[object] = Counter()
+    ranked: list[tuple[int, AdvisoryPage]] = []
+    for page in pages:
+        codes = [subject.code for subject in page.subjects.all()] or [page.pk]
+        ranked.append((max(seen[code] for code in codes), page))
+        seen.update(codes)
+    ranked.sort(key=lambda pair: pair[0])  # stable: within a round the order above stays
+    return [page for _, page in ranked[:limit]]
 
 
 def news_below(index: NewsIndexPage) -> QuerySet[NewsPage]:

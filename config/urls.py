@@ -8,19 +8,29 @@ from __future__ import annotations
 
 from django.conf import settings
 from django.conf.urls.i18n import i18n_patterns
-from django.conf.urls.static import static
-from django.urls import include, path
+from django.urls import URLPattern, include, path, re_path
+from django.views.static import serve
 from wagtail import urls as wagtail_urls
 from wagtail.admin import urls as wagtailadmin_urls
 from wagtail.documents import urls as wagtaildocs_urls
 
 from config.views import display
 
+
+
+def _media() -> list[URLPattern]:
+    """Uploaded files, where no web server in front of us hands them out."""
+    if not settings.SERVE_MEDIA:
+        return []
+    prefix = settings.MEDIA_URL.lstrip("/")
+    return [re_path(rf"^{prefix}(?P<path>.*)$", serve, {"document_root": settings.MEDIA_ROOT})]
+
+
 urlpatterns = [
     path("display/", display, name="display"),
     path("admin/", include(wagtailadmin_urls)),
     path("documents/", include(wagtaildocs_urls)),
-    *static(settings.MEDIA_URL, document_root=settings.MEDIA_ROOT),
+    *_media(),
     *i18n_patterns(
         path("accounts/", include("accounts.urls")),
         path("monitoring/", include("monitoring.urls")),

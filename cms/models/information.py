@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from modelcluster.fields import ParentalManyToManyField
 from wagtail.admin.panels import FieldPanel, FieldRowPanel, MultiFieldPanel
 from wagtail.fields import StreamField
+from wagtail.search import index
 
 from cms import selectors
 from cms.blocks import BodyBlock
@@ -141,6 +142,12 @@ class AdvisoryPage(BasePage):
             errors["review_on"] = "下次复核日期要晚于最近审核日期。"
         if errors:
             raise ValidationError(errors)
+
+    def save(self, *args: Any, **kwargs: Any) -> Any:
+        """Save and index: Wagtail indexes before crops and counties are written, so their names would be missing."""
+        result = super().save(*args, **kwargs)
+        index.insert_or_update_object(self)
+        return result
 
     def text_for_search(self) -> str:
         """Crop, stage and county names too: a reader looks for 静宁苹果 even where the text says only 果园."""

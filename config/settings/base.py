@@ -136,6 +136,8 @@ STORAGES = {
 WHITENOISE_MIMETYPES = {".mjs": "text/javascript"}
 MEDIA_URL = "/media/"
 MEDIA_ROOT = VAR_DIR / "media"
+# Whether Django hands out uploaded files itself; on a public server the web server in front does (see deploy/).
+SERVE_MEDIA = os.environ.get("SERVE_MEDIA") == "1"
 
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 if cache_url := os.environ.get("CACHE_URL"):

@@ -8,6 +8,7 @@ from .base import VAR_DIR
 DEBUG = False
 ALLOWED_HOSTS = ["127.0.0.1", "localhost", "[::1]"]
 DEMO = True
+SERVE_MEDIA = True
 
 
 def _secret_key() -> str:

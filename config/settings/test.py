@@ -11,6 +11,7 @@ from .base import DATABASES
 SECRET_KEY = "only for tests"  # noqa: S105
 DEBUG = False
 DEMO = True
+SERVE_MEDIA = True
 ALLOWED_HOSTS = ["*"]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 STORAGES = {

@@ -29,6 +29,8 @@ function style() {
   const layers = [
     { id: "paper", type: "background", paint: { "background-color": PAPER } },
     { id: "land", type: "fill", source: "outlines", filter: ["==", ["get", "level"], "county"], paint: { "fill-color": LAND } },
+    // The review state fills a county while one looks at the prefecture, and steps back before the crop map.
+    { id: "state", type: "fill", source: "outlines", filter: ["==", ["get", "level"], "county"], paint: { "fill-color": ["match", ["get", "state"], "todo", "#f6e7c6", "accepted", "#dfeee0", "returned", "#f9dedc", LAND], "fill-opacity": ["interpolate", ["linear"], ["zoom"], 9.5, 1, 11, 0] } },
   ];
   for (const [name, tiles] of Object.entries(config.tiles)) {
     sources[name] = {
@@ -51,8 +53,8 @@ function style() {
   layers.push(
     { id: "parcel-lines", type: "line", source: "parcels", minzoom: 12, paint: { "line-color": INK, "line-width": 0.6, "line-opacity": 0.55 } },
     { id: "township-lines", type: "line", source: "outlines", minzoom: 9, filter: ["==", ["get", "level"], "township"], paint: { "line-color": colour, "line-width": width(0.5, 1.6), "line-dasharray": [3, 2] } },
-    { id: "county-lines", type: "line", source: "outlines", filter: ["==", ["get", "level"], "county"], paint: { "line-color": colour, "line-width": width(1.4, 3) } },
     { id: "prefecture-line", type: "line", source: "outlines", filter: ["==", ["get", "level"], "prefecture"], paint: { "line-color": INK, "line-width": width(1.6, 3) } },
+    { id: "county-lines", type: "line", source: "outlines", filter: ["==", ["get", "level"], "county"], paint: { "line-color": colour, "line-width": width(1.4, 3) } },
   );
   if (config.extent) {
     sources.extent = { type: "geojson", data: box(config.extent) };
@@ -85,7 +87,7 @@ function labels(maplibre, map, outlines) {
     element.removeAttribute("tabindex");
     if (properties.level === "township") townships.push(element);
   }
-  const update = () => townships.forEach((element) => { element.hidden = map.getZoom() < 10; });
+  const update = () => townships.forEach((element) => { element.hidden = map.getZoom() < 11; });
   map.on("zoomend", update);
   update();
 }

@@ -19,7 +19,10 @@ export function curvePanel(panel, config) {
     } catch {
       if (number === asked) note(config.text.curve_failed);
     } finally {
-      if (number === asked) panel.removeAttribute("aria-busy");
+      if (number === asked) {
+        panel.removeAttribute("aria-busy");
+        panel.closest("section").scrollIntoView({ block: "nearest" });
+      }
     }
   }
 
