@@ -281,8 +281,8 @@ def adjusted_counts(
 
     From out-of-fold predictions of grouped folds, P(predicted j | true k) is estimated; the mapped shares are
     q_j = sum_k P(j | k) pi_k, and the true shares pi are found by least squares with pi >= 0 and sum 1
-    (Forman 2008, adjusted count, for many classes). The interval is a cluster bootstrap: whole groups are
-    drawn anew, because pixels of one field err together.
+    (Forman 2008, adjusted count, for many classes). The standard error is that of a cluster bootstrap: whole
+    groups are drawn anew, because pixels of one field err together.
 
     Parameters
     ----------
@@ -352,7 +352,7 @@ def adjusted_counts(
         estimate = _invert(_row_shares(whole), shares)
         repeated = np.stack([_invert(_row_shares(table), shares) for table in drawn])
         se = repeated.std(axis=0, ddof=1)
-        half = stretch * np.maximum(se, least * np.maximum(estimate, shares))
+        half = stretch * np.where(se > 1e-9, se, least * np.maximum(estimate, shares))
         out.append(
             AreaEstimates(
                 tuple(labels),
