@@ -36,7 +36,7 @@ FINE: Final = tuple(index for index, (_, _, metres) in enumerate(BANDS.values())
 
 LEAF_ANGLES: Final = (35.0, 50.0, 65.0)
 LAI: Final = (0.0, 0.1, 0.3, 0.6, 1.0, 1.5, 2.2, 3.0, 4.0, 5.5, 7.0)
-CAB: Final = (8.0, 20.0, 34.0, 48.0, 65.0)
+CAB: Final = (2.0, 10.0, 22.0, 34.0, 48.0, 65.0)
 BROWN: Final = (0.0, 0.3, 1.0)
 SUN_ZENITH: Final = (12.0, 25.0, 38.0, 50.0, 60.0, 68.0)
 

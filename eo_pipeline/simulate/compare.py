@@ -163,7 +163,7 @@ def _read_on_grid(path: Path, reference: Path) -> NDArray[Any]:
         row, column = round((b.f - a.f) / a.e), round((b.c - a.c) / a.a)
         fits = whole.crs == part.crs and a.a == b.a and a.e == b.e
         fits &= math.isclose(a.f + row * a.e, b.f) and math.isclose(a.c + column * a.a, b.c)
-        fits &= 0 <= row and 0 <= column
+        fits &= row >= 0 and column >= 0
         fits &= row + part.height <= whole.height and column + part.width <= whole.width
         if not fits:
             raise TruthError(

@@ -105,8 +105,8 @@ _GRAIN = _maize(
     (
         Stage("milk", 8, 25, 3.8, 48),
         Stage("dent", 9, 10, 2.8, 30, 0.35, per_100m=2.5),
-        Stage("maturity", 9, 24, 1.6, 14, 0.9, per_100m=1.5),
-        Stage("harvest", 9, 29, 1.3, 12, 1.0, per_100m=1.0),
+        Stage("maturity", 9, 24, 1.6, 3, 0.9, per_100m=1.5),
+        Stage("harvest", 9, 29, 1.3, 3, 1.0, per_100m=1.0),
     )
 )
 _SILAGE = _maize((Stage("milk", 8, 25, 3.8, 48), Stage("harvest", 9, 5, 3.5, 44, 0.1, per_100m=2.0)))
@@ -114,7 +114,7 @@ _AUTUMN_FILM = ((-1, 10, 24), (0, 10, 5), 0.55)
 _SPRING_FILM = ((0, 3, 12), (0, 10, 5), 0.65)
 
 _APPLE = (
-    Stage("dormant", 1, 1, 0.12, 12, 1.0, per_100m=0),
+    Stage("dormant", 1, 1, 0.12, 3, 1.0, per_100m=0),
     Stage("budbreak", 4, 2, 0.15, 15, 0.8),
     Stage("full_bloom", 4, 22, 0.8, 34, 0.0, 0.16),
     Stage("fruit_set", 5, 12, 2.0, 40),
@@ -123,12 +123,12 @@ _APPLE = (
     Stage("bag_removal", 9, 20, 2.9, 45, per_100m=0),
     Stage("picking", 10, 18, 2.4, 36, 0.08, per_100m=0),
     Stage("leaf_fall", 11, 3, 1.7, 20, 0.5, per_100m=-1.5),
-    Stage("bare", 11, 22, 0.14, 12, 1.0, per_100m=-1.5),
-    Stage("end", 12, 31, 0.12, 12, 1.0, per_100m=0),
+    Stage("bare", 11, 22, 0.14, 3, 1.0, per_100m=-1.5),
+    Stage("end", 12, 31, 0.12, 3, 1.0, per_100m=0),
 )
 
 _ALFALFA = (
-    Stage("dormant", 1, 1, 0.1, 12, 1.0, per_100m=0),
+    Stage("dormant", 1, 1, 0.1, 3, 1.0, per_100m=0),
     Stage("green_up", 3, 25, 0.25, 35, 0.4),
     Stage("branching", 4, 28, 1.7, 46),
     Stage("first_cut", 5, 28, 3.8, 48, 0.0, 0.04),
@@ -141,32 +141,32 @@ _ALFALFA = (
     Stage("third_stubble", 9, 8, 0.4, 30, 0.3),
     Stage("autumn", 10, 18, 1.5, 38, 0.1, per_100m=0),
     Stage("frosted", 11, 16, 0.5, 18, 0.8, per_100m=-1.5),
-    Stage("end", 12, 31, 0.1, 12, 1.0, per_100m=0),
+    Stage("end", 12, 31, 0.1, 3, 1.0, per_100m=0),
 )
 
 
 def _wild(peak: float, cab: float, *, dead: float = 0.1) -> tuple[Stage, ...]:
     """Grass and herbs on slopes and abandoned terraces: late, sparse, following the summer rain."""
     return (
-        Stage("dormant", 1, 1, dead, 10, 1.0, per_100m=0),
+        Stage("dormant", 1, 1, dead, 3, 1.0, per_100m=0),
         Stage("green_up", 4, 18, dead, 20, 0.8),
         Stage("growth", 6, 5, 0.45 * peak, cab),
         Stage("peak", 8, 12, peak, cab),
         Stage("yellowing", 9, 28, 0.6 * peak, 0.6 * cab, 0.4, per_100m=-1.5),
         Stage("dead", 11, 2, 0.3 * peak + dead, 10, 1.0, per_100m=-1.5),
-        Stage("end", 12, 31, dead, 10, 1.0, per_100m=0),
+        Stage("end", 12, 31, dead, 3, 1.0, per_100m=0),
     )
 
 
 _WOOD = (
-    Stage("dormant", 1, 1, 0.15, 10, 1.0, per_100m=0),
+    Stage("dormant", 1, 1, 0.15, 3, 1.0, per_100m=0),
     Stage("leaf_out", 4, 26, 0.3, 30, 0.3),
     Stage("full_leaf", 5, 20, 2.4, 44),
     Stage("summer", 7, 1, 3.4, 48),
     Stage("late_summer", 9, 12, 2.9, 42, per_100m=0),
     Stage("autumn", 10, 16, 1.6, 22, 0.4, per_100m=-1.5),
-    Stage("bare", 11, 8, 0.2, 10, 1.0, per_100m=-1.5),
-    Stage("end", 12, 31, 0.15, 10, 1.0, per_100m=0),
+    Stage("bare", 11, 8, 0.2, 3, 1.0, per_100m=-1.5),
+    Stage("end", 12, 31, 0.15, 3, 1.0, per_100m=0),
 )
 _NOTHING = (Stage("start", 1, 1, 0.0, 20, per_100m=0), Stage("end", 12, 31, 0.0, 20, per_100m=0))
 
@@ -187,8 +187,8 @@ VARIANTS: Final = (
             Stage("heading", 5, 20, 4.3, 52),
             Stage("grain_filling", 6, 12, 3.6, 46, 0.05),
             Stage("yellowing", 6, 30, 2.4, 22, 0.5),
-            Stage("maturity", 7, 10, 1.4, 10, 1.0),
-            Stage("harvest", 7, 14, 1.2, 10, 1.0),
+            Stage("maturity", 7, 10, 1.4, 3, 1.0),
+            Stage("harvest", 7, 14, 1.2, 3, 1.0),
         ),
     ),
     Variant("maize_autumn_film", "spring_maize", 0.55, 52, _GRAIN, film=_AUTUMN_FILM),
@@ -207,7 +207,7 @@ VARIANTS: Final = (
             Stage("tuber_growth", 8, 1, 3.4, 40),
             Stage("yellowing", 8, 27, 1.9, 25, 0.25, per_100m=2.0),
             Stage("haulm_death", 9, 11, 0.6, 14, 0.8, per_100m=1.0),
-            Stage("harvest", 9, 23, 0.3, 10, 1.0, per_100m=0.5),
+            Stage("harvest", 9, 23, 0.3, 3, 1.0, per_100m=0.5),
         ),
     ),
     Variant("apple_bearing", "apple", 0.75, 42, _APPLE, perennial=True, cover=0.66, under=0.7),
@@ -229,8 +229,8 @@ VARIANTS: Final = (
             Stage("full_bloom", 5, 8, 3.7, 42, 0.0, 0.6),
             Stage("end_of_bloom", 5, 24, 3.3, 38, 0.0, 0.03),
             Stage("pods", 6, 6, 2.6, 26, 0.2),
-            Stage("maturity", 6, 21, 1.2, 10, 0.9),
-            Stage("harvest", 6, 25, 1.0, 10, 1.0),
+            Stage("maturity", 6, 21, 1.2, 3, 0.9),
+            Stage("harvest", 6, 25, 1.0, 3, 1.0),
         ),
         flowers="yellow_petals",
     ),
@@ -247,7 +247,7 @@ VARIANTS: Final = (
             Stage("flowering", 6, 18, 2.6, 40, 0.0, 0.1),
             Stage("green_boll", 7, 5, 2.4, 34),
             Stage("yellowing", 7, 24, 1.3, 16, 0.6),
-            Stage("harvest", 8, 5, 0.9, 10, 1.0),
+            Stage("harvest", 8, 5, 0.9, 3, 1.0),
         ),
         flowers="blue_petals",
     ),
@@ -264,7 +264,7 @@ VARIANTS: Final = (
             Stage("heading", 8, 1, 3.3, 45),
             Stage("grain_filling", 8, 22, 2.8, 36, 0.1, per_100m=2.5),
             Stage("maturity", 9, 12, 1.5, 14, 0.7, per_100m=1.5),
-            Stage("harvest", 9, 18, 1.2, 10, 0.9, per_100m=1.0),
+            Stage("harvest", 9, 18, 1.2, 3, 0.9, per_100m=1.0),
         ),
     ),
     Variant(

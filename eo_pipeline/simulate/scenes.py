@@ -137,6 +137,9 @@ def segment_reflectance(
         sun_zenith=sun_zenith,
         ground=floor,
     )
+    # PROSPECT's brown leaves are dark; what is dead and dry in a stand has the colour of straw.
+    dry = np.asarray(0.75 * state.brown**2 * (1 - np.exp(-0.6 * state.lai)), np.float32)[:, None]
+    crown = (1 - dry) * crown + dry * canopy.surface("straw")
     # Grass in orchards follows the season through the trees' own greenness.
     grass = under * np.clip(state.lai / 3, 0, 1) * (1 - 0.6 * state.brown)
     gap = table.reflectance(

@@ -57,11 +57,12 @@ class Clouds:
 def cloud_cover(day: date, *, seed: int) -> float:
     """Cloud cover aimed at over the piece: so small a piece is often clear or overcast."""
     rng = np.random.default_rng([seed, 6, day.toordinal()])
-    mean = CLOUD_BY_MONTH[day.month - 1]
     draw = rng.random()
-    if draw < 0.6 * mean:
+    # Four overpasses in ten are partly cloudy, by half on average; overcast ones make up the month's mean.
+    overcast = CLOUD_BY_MONTH[day.month - 1] - 0.2
+    if draw < overcast:
         return 1.0
-    if draw > 1 - 0.6 * (1 - mean):
+    if draw > overcast + 0.4:
         return 0.0
     return float(rng.beta(1.1, 1.1))
 
@@ -153,14 +154,15 @@ def through_atmosphere(image: Float, clouds: Clouds, *, rng: np.random.Generator
     """Reflectance as delivered: with shadow, cloud, left-over haze, calibration, noise. Changes `image`."""
     size = image.shape[1]
     haze = float(np.clip(rng.gamma(1.6, 0.35), 0, 2)) * (1 + 0.25 * smooth_noise(size, 40, rng))
+    fine = (clouds.opacity, clouds.shadow, clouds.thickness, haze)
+    coarse = tuple(layer.reshape(size // 2, 2, size // 2, 2).mean((1, 3)) for layer in fine)
     for band in range(len(image)):
-        field = image[band] * (1 - np.clip(_DARKENING[band] * clouds.shadow, 0, 0.8))
-        white = _CLOUD_COLOUR[band] * (0.55 + 0.55 * clouds.thickness)
-        field = field * (1 - clouds.opacity) + clouds.opacity * white
-        field = (field + _HAZE[band] * haze) * (1 + rng.normal(0, 0.012))
-        if band in canopy.COARSE:
-            noise = rng.standard_normal((size // 2, size // 2), dtype=np.float32).repeat(2, 0).repeat(2, 1)
-        else:
-            noise = rng.standard_normal((size, size), dtype=np.float32)
-        image[band] = field + noise * (0.0015 + 0.008 * field)
+        # A 20 m band is made at 20 m and then repeated.
+        step = 2 if band in canopy.COARSE else 1
+        opacity, shadow, thickness, veil = coarse if step == 2 else fine
+        field = image[band][::step, ::step] * (1 - np.clip(_DARKENING[band] * shadow, 0, 0.8))
+        field = field * (1 - opacity) + opacity * _CLOUD_COLOUR[band] * (0.55 + 0.55 * thickness)
+        field = (field + _HAZE[band] * veil) * (1 + rng.normal(0, 0.012))
+        field = field + rng.standard_normal(field.shape, dtype=np.float32) * (0.0015 + 0.008 * field)
+        image[band] = field.repeat(step, 0).repeat(step, 1) if step == 2 else field
     return image

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from eo_pipeline.errors import EOPipelineError
-from eo_pipeline.simulate import calendar, canopy, crops, landscape, scenes, sky, truth, vectors
+from eo_pipeline.simulate import calendar, canopy, landscape, scenes, sky, truth, vectors
+from eo_pipeline.simulate.season_files import readme, season_toml, season_window
 
 MARKER: Final = "twin.json"
-FEATURES: Final = ("B02", "B03", "B04", "B05", "B06", "B08", "B11", "B12", "NDVI")
 #: Step of a run's progress: done, total, what is being made.
 Progress = Callable[[int, int, str], None]
 
@@ -74,11 +74,6 @@ class TwinSummary:
     kept: bool = False
 
 
-def season_window(year: int) -> tuple[date, date]:
-    """First and last day of a harvest year's season: sowing of winter wheat to the last harvest."""
-    return date(year - 1, 9, 1), date(year, 10, 31)
-
-
 def simulate(
     out: Path,
     options: TwinOptions,
@@ -125,9 +120,9 @@ def simulate(
 def code_digest() -> str:
     """SHA-256 over the twin's own source: a twin of other code is made again."""
     digest = hashlib.sha256()
-    for module in (calendar, canopy, crops, landscape, scenes, sky, truth, vectors):
-        digest.update(Path(str(module.__file__)).read_bytes())
-    digest.update(Path(__file__).read_bytes())
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        if path.name != "compare.py":  # judges a run, makes nothing
+            digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()
 
 
@@ -190,7 +185,7 @@ def _make(partial: Path, out: Path, options: TwinOptions, progress: Progress, wo
         (folder / "season.toml").write_text(
             season_toml(year, options.runs, baseline=before), encoding="utf-8"
         )
-    (partial / "README.md").write_text(readme(options), encoding="utf-8")
+    (partial / "README.md").write_text(readme(asdict(options)), encoding="utf-8")
     held = {path.stat().st_ino: path.stat().st_size for path in partial.rglob("*") if path.is_file()}
     return TwinSummary(
         folder=str(out),
@@ -243,93 +238,3 @@ def _scenes(
             writer.writeheader()
             writer.writerows(records[year])
     return records
-
-
-def season_toml(year: int, runs: str, *, baseline: str | None) -> str:
-    """The season file of a harvest year, as `eo_pipeline.season` reads it."""
-    start, end = season_window(year)
-    bands = ", ".join(f"{name} = {index}" for index, name in enumerate((*canopy.BAND_NAMES, "SCL"), 1))
-    earlier = (
-        f'baseline = ["{runs}/{baseline}"]   # run that season first'
-        if baseline
-        else "# the first season: no baseline"
-    )
-    classes = "\n".join(
-        f'[[classes]]\ncode = {item.code}\nname = "{item.name}"\nzh = "{item.zh}"\nen = "{item.en}"\n'
-        f'colour = "{item.colour}"\ncrop = {str(item.crop).lower()}\n'
-        for item in crops.CLASSES
-    )
-    features = ", ".join(f'"{name}"' for name in FEATURES)
-    clear = ", ".join(str(code) for code in sky.SCL_CLEAR)
-    return f"""# 模拟数据 SIMULATED by `eo simulate`. Run it with: eo run season.toml
-[season]
-id = "jingning-{year}"
-title = "静宁示范片 {year}"
-start = {start}
-end = {end}
-step = "dekad"
-simulated = true
-
-[region]
-name = "{landscape.COUNTY[1]}"
-units = "units.geojson"
-parcels = "parcels.geojson"
-
-[source]
-kind = "folder"
-root = "scenes"
-pattern = 'S2_(?P<date>\\d{{8}})\\.tif'
-date_format = "%Y%m%d"
-layout = "bands"
-bands = {{ {bands} }}
-scale = 0.0001
-offset = 0.0
-nodata = {scenes.NODATA}
-[[source.mask]]
-band = "SCL"
-clear = [{clear}]
-
-{classes}
-[classify]
-samples = "samples.geojson"
-features = [{features}]
-folds = 5
-group_km = 0.25   # about one terrace slope; fields of a split lie apart
-seed = 42
-
-[area]
-reference = "reference.geojson"
-design = "simple_random"
-confidence = 0.95
-
-[growth]
-index = "NDVI"
-{earlier}
-
-[output]
-root = "{runs}"
-"""
-
-
-def readme(options: TwinOptions) -> str:
-    """README.md of the twin's folder."""
-    return f"""# 模拟数据 · Simulated data
-
-本文件夹由 `eo simulate` 生成，全部为模拟数据，不是观测结果，也不是统计数据。
-Everything here was made by `eo simulate`; nothing is an observation or a statistic.
-
-Options: {json.dumps(asdict(options))}
-
-- `<year>/season.toml`: what `eo run` reads; the oldest first, as a season is compared with the one before
-- `<year>/scenes/`: Sentinel-2-like bands, int16 × 10 000, EPSG:{landscape.EPSG}, 10 m; the last band is SCL.
-  SCL misses about {sky.MISSED_THIN:.0%} of thin cloud and {sky.MISSED_SHADOW:.0%} of shadow, as real ones do
-- `<year>/acquisitions.csv`: every overpass, its true cloud cover and the errors of SCL; overcast ones are
-  not kept
-- `<year>/units.geojson`, `parcels.geojson`: invented outlines (示意) under names of Jingning
-- `<year>/samples.geojson`: field survey for training, {vectors.LABEL_NOISE:.1%} of fields noted wrongly
-- `<year>/reference.geojson`: independent simple random sample of pixels, answered from the truth
-- `<year>/truth/`: crop, vigour, areas, growth, yields (kg/mu) and stage days: what a run is judged by
-
-Canopies: PROSPECT-D and 4SAIL (package prosail). Calendars, shares and yields are tables of the code,
-`eo_pipeline/simulate/crops.py`; what is assumed is said there.
-"""
