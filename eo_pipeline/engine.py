@@ -59,7 +59,10 @@ def code_digest() -> str:
     here = Path(__file__).parent
     digest = hashlib.sha256()
     for root in (*(here / name for name in _CODE), Path(str(models.__file__)).parent):
-        for path in sorted(root.rglob("*.py")) if root.is_dir() else [root]:
+        found = (
+            [path for path in root.rglob("*") if path.suffix in (".py", ".csv")] if root.is_dir() else [root]
+        )
+        for path in sorted(found):
             digest.update(path.name.encode())
             digest.update(path.read_bytes())
     return digest.hexdigest()
@@ -148,7 +151,7 @@ class Engine:
     ) -> None:
         self.scheduler = scheduler or os.environ.get("DASK_SCHEDULER_ADDRESS") or None
         self.workers = workers
-        self._tell = on_progress or (lambda _: None)
+        self.tell = on_progress or (lambda _: None)
         self._stack = ExitStack()
         self._client: Any = None
 
@@ -173,12 +176,12 @@ class Engine:
                 results[number] = result
         skipped = len(results)
         todo = [(number, task) for number, task in enumerate(tasks) if number not in results]
-        self._tell(Progress(stage, skipped, len(tasks), skipped))
+        self.tell(Progress(stage, skipped, len(tasks), skipped))
         source = self._in_process(todo) if self.workers == 0 else self._on_cluster(todo, task_bytes)
         for number, result in source:
             # through JSON, as a skipped task's result comes: a run and its repetition see the same types
             results[number] = json.loads(json.dumps(result))
-            self._tell(Progress(stage, len(results), len(tasks), skipped))
+            self.tell(Progress(stage, len(results), len(tasks), skipped))
         return [results[number] for number in range(len(tasks))]
 
     def _in_process(self, todo: Sequence[tuple[int, Task]]) -> Iterator[tuple[int, Result]]:

@@ -99,13 +99,13 @@ def cut(tile: str, grid: Grid, *, size: int = BLOCK) -> Iterator[Block]:
 
 @dataclass(frozen=True, slots=True)
 class TimeStep:
-    """One step of the cube: the first and last day of what goes into it. `date` is the day it stands for."""
+    """One step of the cube: the first and last day of what goes into it. `day` is the one it stands for."""
 
     start: date
     end: date
 
     @property
-    def date(self) -> date:
+    def day(self) -> date:
         """The middle day: 5, 15 and 25 or so of a month for a dekad, the day itself for a native date."""
         return self.start + timedelta(days=(self.end - self.start).days // 2)
 

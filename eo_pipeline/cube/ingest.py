@@ -194,8 +194,3 @@ def _write_step(
     rows, cols = block.slices
     tile.group["reflectance"][number, :, rows, cols] = reflectance
     tile.group["clear_count"][number, rows, cols] = 0 if clear_count is None else clear_count
-
-
-def step_dates(steps: Sequence[TimeStep]) -> list[date]:
-    """The day each step stands for."""
-    return [step.date for step in steps]

@@ -38,7 +38,7 @@ class Layout:
     @property
     def dates(self) -> tuple[date, ...]:
         """The day each step stands for."""
-        return tuple(step.date for step in self.steps)
+        return tuple(step.day for step in self.steps)
 
     @property
     def side(self) -> tuple[int, int]:
@@ -60,7 +60,7 @@ def encode(values: NDArray[np.floating[Any]]) -> NDArray[np.int16]:
 
 def decode(numbers: NDArray[np.int16]) -> NDArray[np.float32]:
     """The inverse of `encode`: float32, NaN for −32768."""
-    values = numbers.astype(np.float32)
+    values: NDArray[np.float32] = numbers.astype(np.float32)
     values /= np.float32(SCALE)
     values[numbers == NODATA] = np.nan
     return values

@@ -1,0 +1,311 @@
+"""The run folder: rasters, tables, accuracy, catalog and report, sealed, and put in place at the very end."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from eo_pipeline.cube.smoothing import array_of
+from eo_pipeline.cube.store import NODATA, SCALE, TileStore
+from eo_pipeline.engine import code_digest, write_atomic
+from eo_pipeline.errors import EngineError
+from eo_pipeline.products.classify import CLASS_NODATA, CONFIDENCE, CONFIDENCE_NODATA, CROP_TYPE
+from eo_pipeline.products.growth_map import ANOMALY, ANOMALY_SCALE, GROWTH
+from eo_pipeline.publish.catalog import write_cog
+from eo_pipeline.publish.contract import (
+    ESTIMATE_COLUMNS,
+    SERIES_COLUMNS,
+    MapClass,
+    Raster,
+    RunManifest,
+    seal,
+    sha256_file,
+    verify,
+)
+from eo_pipeline.run import SeasonRun
+
+if TYPE_CHECKING:
+    from eo_pipeline.plan import TilePlan
+
+#: Colours from LOOK.md (BrBG); not monitorable is grey.
+GROWTH_CLASSES: Final = (
+    MapClass(1, "poor", "差", "poor", "#8C510A"),
+    MapClass(2, "fair", "较差", "fair", "#D8B365"),
+    MapClass(3, "normal", "持平", "normal", "#F5F5F5"),
+    MapClass(4, "good", "较好", "good", "#5AB4AC"),
+    MapClass(5, "very_good", "好", "very good", "#01665E"),
+    MapClass(6, "not_monitorable", "不可监测", "not monitorable", "#BDBDBD"),
+)
+
+
+def assemble(run: SeasonRun) -> RunManifest:
+    """Do all stages, write the run folder beside its final place, and move it there.
+
+    An older finished run of the same id stays until the new one is complete, and is then replaced. Whatever
+    fails before leaves it as it was.
+    """
+    plan = run.plan
+    partial, folder = plan.partial, plan.folder
+    if folder.exists() and not (folder / "run.json").is_file():
+        raise EngineError(
+            f"{folder} exists and is no run folder, so it is left alone. Move it away, or choose another [output] root."
+        )
+    # everything that can be refused is refused before a file is written
+    estimates, series, accuracy = run.estimates, run.series, run.accuracy()
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        with run.timed("publish"):
+            manifest = _fill(run, partial, estimates, series, accuracy)
+        sealed = seal(partial, manifest)
+        verify(partial)
+        _replace(partial, folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return sealed
+
+
+def _fill(
+    run: SeasonRun,
+    folder: Path,
+    estimates: Sequence[Mapping[str, Any]],
+    series: Sequence[Mapping[str, Any]],
+    accuracy: Mapping[str, Any],
+) -> RunManifest:
+    from eo_pipeline.publish.catalog import write_catalog
+    from eo_pipeline.publish.report import write_report
+
+    season = run.plan.season
+    rasters = tuple(raster for tile in run.plan.tiles for raster in _rasters(run, folder, tile))
+    period = {"period_start": season.start.isoformat(), "period_end": season.end.isoformat()}
+    identity = {"run_id": season.id}
+    _write_table(
+        folder / "estimates.parquet", [{**row, **period, **identity} for row in estimates], ESTIMATE_COLUMNS
+    )
+    _write_table(folder / "series.parquet", [{**row, **identity} for row in series], SERIES_COLUMNS)
+    text = json.dumps(accuracy, ensure_ascii=False, indent=1, sort_keys=True, allow_nan=False)
+    (folder / "accuracy.json").write_text(text + "\n", encoding="utf-8")
+    manifest = RunManifest(
+        run_id=season.id,
+        title=season.title,
+        season={"start": season.start.isoformat(), "end": season.end.isoformat(), "step": season.step},
+        region={"name": season.region.name},
+        simulated=season.simulated,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        code=code_identity(),
+        config=_plain(season.document),
+        inputs=_inputs(run),
+        models=_models(run),
+        seeds={"classify": season.classify.seed} if season.classify else {},
+        timings=dict(run.timings),
+        crops=_crops(run),
+        rasters=rasters,
+    )
+    write_catalog(folder, manifest)
+    write_report(folder, manifest)
+    return manifest
+
+
+def _crops(run: SeasonRun) -> tuple[MapClass, ...]:
+    return tuple(MapClass(c.code, c.name, c.zh, c.en, c.colour) for c in run.plan.season.classes)
+
+
+def _rasters(run: SeasonRun, folder: Path, tile: TilePlan) -> list[Raster]:
+    season, grid, name = run.plan.season, tile.tile.grid, tile.name
+    store = TileStore(run.stages.store(tile))
+    dates = tuple(day.isoformat() for day in tile.layout.dates)
+    tags = {"RUN_ID": season.id, "SIMULATED": "yes" if season.simulated else "no"}
+    rasters = []
+    if season.classify:
+        crops = _crops(run)
+        path = f"{CROP_TYPE}/{name}/crop_type.tif"
+        colours = {item.code: item.colour for item in crops}
+        write_cog(
+            folder / path,
+            store.read(CROP_TYPE),
+            grid,
+            nodata=CLASS_NODATA,
+            colour_table=colours,
+            band_descriptions=("crop type",),
+            metadata=tags,
+        )
+        rasters.append(Raster("crop_type", name, path, "Crop type", dates[-1:], classes=crops))
+        path = f"{CROP_TYPE}/{name}/confidence.tif"
+        write_cog(
+            folder / path,
+            store.read(CONFIDENCE),
+            grid,
+            nodata=CONFIDENCE_NODATA,
+            band_descriptions=("calibrated probability of the class",),
+            metadata=tags,
+            unit="percent",
+        )
+        rasters.append(
+            Raster("confidence", name, path, "Confidence of the crop type", dates[-1:], unit="percent")
+        )
+    path = f"{GROWTH}/{name}/growth.tif"
+    write_cog(
+        folder / path,
+        store.read(GROWTH),
+        grid,
+        nodata=0,
+        colour_table={item.code: item.colour for item in GROWTH_CLASSES},
+        band_descriptions=(f"growth, {run.growth_method}",),
+        metadata=tags,
+    )
+    rasters.append(Raster("growth", name, path, "Growth", dates[-1:], classes=GROWTH_CLASSES))
+    path = f"{GROWTH}/{name}/anomaly.tif"
+    write_cog(
+        folder / path,
+        store.read(ANOMALY),
+        grid,
+        nodata=NODATA,
+        band_descriptions=(f"anomaly of {season.growth.index}, {run.growth_method}",),
+        metadata=tags,
+        scale=1 / ANOMALY_SCALE,
+        unit="percent",
+    )
+    rasters.append(
+        Raster(
+            "growth_anomaly",
+            name,
+            path,
+            "Growth anomaly",
+            dates[-1:],
+            scale=1 / ANOMALY_SCALE,
+            unit="percent",
+        )
+    )
+    for index in season.growth.indices:
+        path = f"index/{name}/{index.lower()}.tif"
+        write_cog(
+            folder / path,
+            store.read(array_of(index)),
+            grid,
+            nodata=NODATA,
+            band_descriptions=dates,
+            metadata=tags,
+            scale=1 / SCALE,
+        )
+        rasters.append(Raster("index", name, path, f"{index}, smoothed", dates, scale=1 / SCALE))
+    return rasters
+
+
+def _write_table(path: Path, rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> None:
+    import pandas as pd
+
+    table = pd.DataFrame(list(rows), columns=list(columns)).astype(dict(columns))
+    table.to_parquet(path, index=False, compression="zstd")
+
+
+def _plain(value: Any) -> Any:
+    """TOML values as JSON holds them."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value.isoformat() if isinstance(value, date) else value
+
+
+def _models(run: SeasonRun) -> list[dict[str, Any]]:
+    if run.training is None:
+        return []
+    return [json.loads((run.stages.model / "card.json").read_text(encoding="utf-8"))]
+
+
+def _inputs(run: SeasonRun) -> list[dict[str, Any]]:
+    """Every file that was read, with its SHA-256, and every scene, with what was found of it."""
+    season = run.plan.season
+    root = season.source.root
+    sums = _Checksums(run.plan.work / "checksums.json")
+    paths = sorted({path for tile in run.plan.tiles for scene in tile.tile.scenes for path in scene.paths})
+    rows: list[dict[str, Any]] = [
+        {"role": "raster", "path": Path(path).relative_to(root).as_posix(), **sums.of(Path(path))}
+        for path in paths
+    ]
+    named = {
+        "samples": season.classify.samples if season.classify else None,
+        "sample_table": season.classify.sample_table if season.classify else None,
+        "reference": season.area.reference,
+        "units": season.region.units,
+        "parcels": season.region.parcels,
+    }
+    rows += [{"role": role, "path": path.name, **sums.of(path)} for role, path in named.items() if path]
+    rows += [
+        {"role": "baseline", "path": f"{folder.name}/run.json", **sums.of(folder / "run.json")}
+        for folder in season.growth.baseline
+    ]
+    sums.save()
+    for tile in run.plan.tiles:
+        for verdict in run.verdicts[tile.name]:
+            rows.append(
+                {
+                    "role": "scene",
+                    "tile": tile.name,
+                    "date": verdict.date.isoformat(),
+                    "clear_share": round(verdict.clear_share, 4),
+                    "outlier_share": round(verdict.outlier_share, 4),
+                    "rejected": verdict.rejected,
+                    "reason": verdict.reason,
+                }
+            )
+    return rows
+
+
+class _Checksums:
+    """SHA-256 of input files, remembered by size and time: a year of imagery is not read twice for its sums."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self.known: dict[str, Any] = json.loads(path.read_bytes())
+        except (OSError, ValueError):
+            self.known = {}
+
+    def of(self, path: Path) -> dict[str, Any]:
+        status = path.stat()
+        mark = [status.st_size, status.st_mtime_ns]
+        entry = self.known.get(str(path))
+        if entry is None or entry["mark"] != mark:
+            entry = {"mark": mark, "sha256": sha256_file(path)}
+            self.known[str(path)] = entry
+        return {"bytes": status.st_size, "sha256": entry["sha256"]}
+
+    def save(self) -> None:
+        write_atomic(self.path, json.dumps(self.known).encode())
+
+
+def code_identity() -> dict[str, Any]:
+    """Version, commit (where this is a checkout) and digest of the source that made the products."""
+    try:
+        version = metadata.version("smart-pingliang-agriculture")
+    except metadata.PackageNotFoundError:
+        version = "0.1.0"
+    here = Path(__file__).parent
+    found = subprocess.run(
+        ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    )
+    commit = found.stdout.strip() if found.returncode == 0 else "unknown"
+    return {"version": version, "commit": commit, "source_sha256": code_digest()}
+
+
+def _replace(fresh: Path, folder: Path) -> None:
+    """Put `fresh` in the place of `folder`; at every moment one whole folder is there."""
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    try:
+        fresh.rename(folder)
+    except OSError:
+        if old.exists():
+            old.rename(folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)

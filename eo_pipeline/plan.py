@@ -1,0 +1,182 @@
+"""What a run will do, as frozen data, before it touches a pixel: tiles, blocks, steps, bands, memory and disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from eo_pipeline.acquire.sources.base import Scene, Tile, scene_token
+from eo_pipeline.acquire.sources.folder import open_source
+from eo_pipeline.cube.indices import missing_for
+from eo_pipeline.cube.ingest import ingest_bytes, screen_bytes, tested_bands
+from eo_pipeline.cube.store import Layout
+from eo_pipeline.engine import digest_of
+from eo_pipeline.errors import SeasonFileError, SourceError
+from eo_pipeline.grid import BLOCK, Block, TimeStep, cut, dekads, native_steps
+from eo_pipeline.season import Season
+
+#: Pixels × scenes × bands a worker screens and composes a second, measured on two cores; for the estimate only.
+_INGEST_SPEED: Final = 6e6
+#: Pixels × steps a worker smooths, classifies and compares a second.
+_PRODUCT_SPEED: Final = 1.5e6
+#: A worker before it reads anything: Python, numpy, GDAL, and torch where a map is made.
+WORKER_BYTES: Final = 350_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class TilePlan:
+    """A tile, its cube's layout and its blocks. `tokens` change when a scene's files change."""
+
+    tile: Tile
+    layout: Layout
+    blocks: tuple[Block, ...]
+    tokens: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The tile's name."""
+        return self.tile.name
+
+    def scenes_in(self, step: TimeStep) -> int:
+        """Scenes of one step."""
+        return sum(step.holds(scene.date) for scene in self.tile.scenes)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A run before it starts. `bands` are the cube's; `features` and `indices` are made of them."""
+
+    season: Season
+    tiles: tuple[TilePlan, ...]
+    bands: tuple[str, ...]
+    steps: tuple[TimeStep, ...]
+    block: int
+
+    @property
+    def work(self) -> Path:
+        """Where the season's cube, models and task markers live between runs."""
+        return self.season.output_root / ".work" / self.season.id
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return self.season.output_root / self.season.id
+
+    @property
+    def partial(self) -> Path:
+        """Where the run folder is made; it takes its name when it is complete."""
+        return self.season.output_root / f".{self.season.id}.partial"
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of all tiles."""
+        return sum(len(item.blocks) for item in self.tiles)
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of all tiles."""
+        return sum(item.tile.grid.width * item.tile.grid.height for item in self.tiles)
+
+    @property
+    def scenes(self) -> int:
+        """Scenes of all tiles."""
+        return sum(len(item.tile.scenes) for item in self.tiles)
+
+    @property
+    def task_bytes(self) -> int:
+        """Memory the largest task of the run needs beside the program itself."""
+        return max(_tile_bytes(item, self) for item in self.tiles)
+
+    @property
+    def worker_bytes(self) -> int:
+        """Memory a worker needs: its largest task and the program."""
+        return self.task_bytes + WORKER_BYTES
+
+    @property
+    def disk_bytes(self) -> int:
+        """Disk the cube and the products need at most, uncompressed."""
+        per_pixel = len(self.steps) * (2 * len(self.bands) + 3)
+        per_pixel += len(self.steps) * 2 * 3 * len(self.season.growth.indices) + 10
+        return self.pixels * per_pixel
+
+    def seconds(self, workers: int) -> float:
+        """A rough time of the blocks' work, from speeds measured on two cores; training is not in it."""
+        ingest = sum(
+            item.tile.grid.width * item.tile.grid.height * len(item.tile.scenes) * len(self.bands)
+            for item in self.tiles
+        )
+        products = self.pixels * len(self.steps) * (len(self.season.growth.indices) + 1)
+        return (ingest / _INGEST_SPEED + products / _PRODUCT_SPEED) / max(1, min(workers, self.blocks))
+
+
+def make_plan(season: Season, *, block: int = BLOCK) -> Plan:
+    """Look at the source's headers and lay out the run.
+
+    Raises
+    ------
+    SourceError
+        Rasters that do not fit together.
+    SeasonFileError
+        Features or indices that the bands cannot give.
+    """
+    tiles = open_source(season).tiles()
+    masks = season.source.mask_bands
+    bands = tuple(asset.band for asset in tiles[0].scenes[0].assets if asset.band not in masks)
+    if not bands:
+        raise SourceError(
+            f"{season.source.root}: every band found is a mask; nothing is left to measure with."
+        )
+    _check_features(season, bands)
+    if season.step == "dekad":
+        steps = dekads(season.start, season.end)
+    else:
+        steps = native_steps([scene.date for tile in tiles for scene in tile.scenes])
+    plans = []
+    for tile in tiles:
+        own = steps if season.step == "dekad" else native_steps([scene.date for scene in tile.scenes])
+        layout = Layout(tile.name, tile.grid, bands, own, block)
+        tokens = tuple(map(scene_token, tile.scenes))
+        plans.append(TilePlan(tile, layout, tuple(cut(tile.name, tile.grid, size=block)), tokens))
+    if season.classify and len({item.layout.steps for item in plans}) > 1:
+        raise SeasonFileError(
+            f"{season.path}: [classify] needs the same dates in every tile, but with step “native” they differ. "
+            'Set [season] step = "dekad".'
+        )
+    return Plan(season, tuple(plans), bands, steps, block)
+
+
+def _check_features(season: Season, bands: tuple[str, ...]) -> None:
+    asked = [("growth", name) for name in season.growth.indices]
+    asked += [("classify", name) for name in (season.classify.features if season.classify else ())]
+    for table, name in asked:
+        if why := missing_for(name, bands):
+            raise SeasonFileError(
+                f"{season.path}: [{table}] asks for {name}, but {why}. The source gives {', '.join(bands)}: "
+                "add the band to [source] bands, or leave the name out."
+            )
+
+
+def _tile_bytes(item: TilePlan, plan: Plan) -> int:
+    largest = max(item.blocks, key=lambda block: block.height * block.width)
+    pixels = largest.height * largest.width
+    busiest = max(item.scenes_in(step) for step in item.layout.steps)
+    features = len(plan.season.classify.features) if plan.season.classify else 0
+    steps, bands = len(item.layout.steps), len(plan.bands)
+    return max(
+        screen_bytes(len(item.tile.scenes), len(tested_bands(plan.bands)), largest),
+        ingest_bytes(busiest, bands, steps, largest),
+        # reflectance as int16 and float32, one index observed, smoothed and in double precision
+        pixels * steps * (6 * bands + 24),
+        pixels * steps * (6 * bands + 8 * features) + 200_000_000 if features else 0,
+    )
+
+
+def plan_digest(plan: Plan) -> str:
+    """A hash of everything that decides the cube."""
+    return digest_of([[item.name, item.tokens] for item in plan.tiles], plan.bands, plan.block)
+
+
+def scenes_of(plan: Plan) -> tuple[Scene, ...]:
+    """All scenes, tile by tile."""
+    return tuple(scene for item in plan.tiles for scene in item.tile.scenes)

@@ -1,0 +1,230 @@
+"""The crop map: a model trained on the season's samples, its accuracy by grouped folds, and the map block by block."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eo_pipeline.cube.indices import feature_series
+from eo_pipeline.cube.store import Layout, TileStore
+from eo_pipeline.engine import Result, write_atomic
+from eo_pipeline.errors import ModelError, SampleError
+from eo_pipeline.grid import Block
+from eo_pipeline.products.samples import Samples, samples_from_cube, samples_from_npz
+from eo_pipeline.season import Season
+
+if TYPE_CHECKING:
+    from models.crop_type import CropTypeModel
+    from models.evaluate import CrossValidation
+
+CROP_TYPE: Final = "crop_type"
+CONFIDENCE: Final = "confidence"
+#: No statement: outside the image, or without one clear view in the season.
+CLASS_NODATA: Final = 0
+CONFIDENCE_NODATA: Final = 255
+
+#: Threads of training. The weights depend on their number, so it is the same on every machine.
+_THREADS: Final = 2
+#: Pixels a call of the model. A full batch always: the last bits of a probability may depend on its size, and
+#: the map must not depend on how it was cut into blocks.
+_BATCH: Final = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedMap:
+    """What training leaves behind: the model's folder, and the report of its accuracy."""
+
+    model: Path
+    accuracy: dict[str, Any]
+    out_of_fold: Path
+
+
+def training_samples(season: Season, layouts: Sequence[Layout], stores: Sequence[Path]) -> Samples:
+    """The samples of the season as training arrays, in the model's channel order."""
+    spec = season.classify
+    assert spec is not None
+    classes = [item.name for item in season.classes]
+    if spec.samples.suffix.lower() == ".npz":
+        steps = len(layouts[0].steps)
+        return samples_from_npz(spec, classes, steps=steps, features=spec.features)
+    return samples_from_cube(spec, classes, layouts, stores)
+
+
+def train_map(
+    *, season: Season, layouts: Sequence[Layout], stores: Sequence[Path], model: Path, out_of_fold: Path
+) -> Result:
+    """Cross-validate and train; a task of the engine. Writes the model folder and the out-of-fold predictions.
+
+    Returns
+    -------
+    dict
+        `accuracy`: what accuracy.json says of the cross-validation.
+    """
+    spec = season.classify
+    assert spec is not None
+    samples = training_samples(season, layouts, stores)
+    present = sorted(set(samples.labels.tolist()))
+    if len(present) < 2:
+        raise SampleError(
+            f"{spec.samples}: all samples are {present[0]}; a map needs samples of two classes at least."
+        )
+    validation = _validated(season, samples)
+    accuracy: dict[str, Any] = {"cross_validation": describe_validation(validation, season, spec.features)}
+    if spec.samples.suffix.lower() == ".npz" and len(spec.npz_bands) > len(spec.features):
+        # the samples know more bands than the cube: what the samples alone allow is told beside the map's figure
+        classes = [item.name for item in season.classes]
+        everything = samples_from_npz(spec, classes, steps=len(layouts[0].steps), features=spec.npz_bands)
+        accuracy["cross_validation_all_channels"] = describe_validation(
+            _validated(season, everything), season, spec.npz_bands
+        )
+    network = _fitted(season, samples, [day.isoformat() for day in layouts[0].dates])
+    network.with_metrics(cross_validation=accuracy["cross_validation"]["model"]).save(model)
+    _save_out_of_fold(out_of_fold, samples, validation)
+    return {
+        "accuracy": accuracy,
+        "samples": len(samples.labels),
+        "shapes": len(set(samples.shape_ids.tolist())),
+    }
+
+
+def _validated(season: Season, samples: Samples) -> CrossValidation:
+    from models.errors import ModelError as TrainingError
+    from models.evaluate import cross_validate
+
+    spec = season.classify
+    assert spec is not None
+    try:
+        return cross_validate(
+            samples.X,
+            samples.labels,
+            groups=samples.groups,
+            folds=spec.folds,
+            seed=spec.seed,
+            threads=_THREADS,
+        )
+    except TrainingError as error:
+        raise SampleError(
+            f"{spec.samples} cannot be used with folds = {spec.folds}, group_km = {spec.group_km:g}: {error}"
+        ) from error
+
+
+def _fitted(season: Season, samples: Samples, times: Sequence[str]) -> CropTypeModel:
+    from models.crop_type import CropTypeModel
+    from models.errors import ModelError as TrainingError
+
+    spec = season.classify
+    assert spec is not None
+    try:
+        return CropTypeModel.fit(
+            samples.X,
+            samples.labels,
+            groups=samples.groups,
+            channels=spec.features,
+            times=times,
+            seed=spec.seed,
+            description=f"{season.title}: {spec.samples.name}",
+            threads=_THREADS,
+        )
+    except TrainingError as error:
+        raise SampleError(f"{spec.samples}: {error}") from error
+
+
+def describe_validation(
+    validation: CrossValidation, season: Season, channels: Sequence[str]
+) -> dict[str, Any]:
+    """A cross-validation as accuracy.json tells it."""
+    spec = season.classify
+    assert spec is not None
+    return {
+        "method": f"{spec.folds} folds, stratified, groups kept whole",
+        "group_km": spec.group_km,
+        "groups": validation.n_groups,
+        "seed": spec.seed,
+        "channels": list(channels),
+        "model": validation.model.as_dict(),
+        "baseline": validation.baseline.as_dict(),
+        "folds": [
+            {"model": ours.overall_accuracy, "baseline": trees.overall_accuracy, "n": ours.n}
+            for ours, trees in zip(validation.folds, validation.baseline_folds, strict=True)
+        ],
+    }
+
+
+def _save_out_of_fold(path: Path, samples: Samples, validation: CrossValidation) -> None:
+    """Truth, prediction and group of every sample: what a model-based area estimate is made of."""
+    document = {
+        "truth": samples.labels.tolist(),
+        "predicted": [str(name) for name in validation.predictions.tolist()],
+        "groups": samples.groups.tolist(),
+        "shape_ids": samples.shape_ids.tolist(),
+    }
+    write_atomic(path, json.dumps(document).encode())
+
+
+@functools.lru_cache(maxsize=2)
+def _load(folder: str, digest: str) -> CropTypeModel:
+    """A model, kept by the worker from block to block; `digest` tells a new model in the same folder."""
+    from models.crop_type import CropTypeModel
+    from models.errors import ModelError as LoadError
+
+    try:
+        return CropTypeModel.load(folder)
+    except LoadError as error:
+        raise ModelError(str(error)) from error
+
+
+def classify_block(
+    *,
+    block: Block,
+    store: Path,
+    bands: Sequence[str],
+    features: Sequence[str],
+    codes: Mapping[str, int],
+    model: Path,
+    model_key: str,
+) -> Result:
+    """Map one block: `crop_type` uint8 (class codes, 0 nodata) and `confidence` uint8 (percent, 255 nodata).
+
+    Confidence is the calibrated probability of the class that was chosen. A pixel without one clear view in the
+    season gets no class.
+
+    Returns
+    -------
+    dict
+        `pixels`: pixels mapped, a class code.
+    """
+    network = _load(str(model), model_key)
+    tile = TileStore(store)
+    reflectance = tile.read_values("reflectance", block)
+    series = feature_series(reflectance, bands, features)  # (step, feature, y, x)
+    del reflectance
+    flat = series.reshape(*series.shape[:2], -1)
+    seen = np.flatnonzero(np.isfinite(flat).any(axis=(0, 1)))
+    chosen = np.full(flat.shape[2], CLASS_NODATA, dtype=np.uint8)
+    certain = np.full(flat.shape[2], CONFIDENCE_NODATA, dtype=np.uint8)
+    numbers = np.array([codes[str(name)] for name in network.classes], dtype=np.uint8)
+    for first in range(0, len(seen), _BATCH):
+        cells = seen[first : first + _BATCH]
+        batch = np.zeros((_BATCH, *flat.shape[:2]), dtype=np.float32)
+        batch[: len(cells)] = np.moveaxis(flat[:, :, cells], -1, 0)
+        probabilities = network.predict_proba(batch, threads=1, device="cpu")[: len(cells)]
+        chosen[cells] = numbers[probabilities.argmax(axis=1)]
+        certain[cells] = np.rint(probabilities.max(axis=1) * 100).astype(np.uint8)
+    shape = (block.height, block.width)
+    tile.write(CROP_TYPE, block, chosen.reshape(shape))
+    tile.write(CONFIDENCE, block, certain.reshape(shape))
+    counts = np.bincount(chosen, minlength=256)
+    return {"pixels": {str(code): int(counts[code]) for code in np.flatnonzero(counts)}}
+
+
+def read_out_of_fold(path: Path) -> dict[str, NDArray[Any]]:
+    """What `train_map` kept of the folds: truth, predicted, groups, shape_ids."""
+    document = json.loads(path.read_bytes())
+    return {name: np.array(values) for name, values in document.items()}

@@ -1,0 +1,328 @@
+"""A season from plan to run folder: the stages in order, what they found, and the folder that is handed on."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eo_pipeline.cube.ingest import judge_scenes, tested_bands
+from eo_pipeline.cube.smoothing import array_of
+from eo_pipeline.cube.store import NODATA, TileStore
+from eo_pipeline.engine import Engine, Result, locked
+from eo_pipeline.errors import RunFolderError, SourceError
+from eo_pipeline.plan import Plan, TilePlan
+from eo_pipeline.products.classify import (
+    CLASS_NODATA,
+    CONFIDENCE,
+    CONFIDENCE_NODATA,
+    CROP_TYPE,
+    read_out_of_fold,
+)
+from eo_pipeline.products.curves import Sums, Zone, merge, read_sums
+from eo_pipeline.products.estimates import (
+    AreaResult,
+    Reference,
+    Row,
+    area_estimates,
+    growth_estimates,
+    reference_from,
+    series_rows,
+    stage_estimates,
+)
+from eo_pipeline.products.growth_map import ANOMALY, GROWTH, WHOLE, Baseline
+from eo_pipeline.products.samples import check_labels, place, read_shapes, values_at
+from eo_pipeline.products.sampling import require_probability_sample
+from eo_pipeline.publish.contract import read_manifest, read_series
+from eo_pipeline.scenes.clouds import SceneVerdict
+from eo_pipeline.stages import Stages
+
+
+@dataclass
+class SeasonRun:
+    """One run of a plan. Each method does its stage and what that needs; what is done is not done again."""
+
+    plan: Plan
+    engine: Engine
+    timings: dict[str, float] = field(default_factory=dict)
+
+    @functools.cached_property
+    def stages(self) -> Stages:
+        """Tasks of the plan."""
+        return Stages(self.plan)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the season's work folder; another `eo` for the same season is refused meanwhile."""
+        with locked(self.plan.work):
+            yield
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Note how long a stage took."""
+        started = time.perf_counter()
+        yield
+        self.timings[stage] = round(time.perf_counter() - started, 3)
+
+    def _run(self, stage: str, tasks: Sequence[Any]) -> list[Result]:
+        with self.timed(stage):
+            return self.engine.run(stage, tasks, task_bytes=self.plan.task_bytes)
+
+    # ---- stages -----------------------------------------------------------------------------------------
+    @functools.cached_property
+    def verdicts(self) -> dict[str, tuple[SceneVerdict, ...]]:
+        """Of each tile's scenes, by date: kept or rejected, and why."""
+        tasks = self.stages.screen()
+        results = self._run("screen", tasks)
+        by_tile: dict[str, list[Result]] = {}
+        for task, result in zip(tasks, results, strict=True):
+            by_tile.setdefault(task.tile, []).append(result)
+        tested = bool(tested_bands(self.plan.bands))
+        verdicts = {
+            tile.name: judge_scenes(tile.tile.scenes, by_tile[tile.name], tested=tested)
+            for tile in self.plan.tiles
+        }
+        for tile in self.plan.tiles:
+            if all(verdict.rejected for verdict in verdicts[tile.name]):
+                raise SourceError(
+                    f"{self.plan.season.source.root}: not one scene of tile {tile.name} can be used "
+                    f"({verdicts[tile.name][0].date}: {verdicts[tile.name][0].reason}). Check [[source.mask]] clear, "
+                    "[source] nodata, scale and offset."
+                )
+        return verdicts
+
+    @functools.cached_property
+    def cube(self) -> None:
+        """The season cube of every tile."""
+        kept = {name: [not v.rejected for v in verdicts] for name, verdicts in self.verdicts.items()}
+        for tile in self.plan.tiles:
+            store = TileStore(self.stages.store(tile))
+            if not store.matches(tile.layout):
+                # markers of the old store must not vouch for the new one
+                for stage in ("ingest", "index", "classify", "growth"):
+                    shutil.rmtree(self.plan.work / "tasks" / stage / tile.name, ignore_errors=True)
+                store.create(tile.layout)
+            for index in self.plan.season.growth.indices:
+                store.require(tile.layout, array_of(index), "int16", NODATA, steps=True)
+            for name, dtype, fill in (
+                (CROP_TYPE, "uint8", CLASS_NODATA),
+                (CONFIDENCE, "uint8", CONFIDENCE_NODATA),
+                (GROWTH, "uint8", 0),
+                (ANOMALY, "int16", NODATA),
+            ):
+                store.require(tile.layout, name, dtype, fill)
+        self._run("ingest", self.stages.ingest(kept))
+
+    @functools.cached_property
+    def indices(self) -> None:
+        """Smoothed indices."""
+        _ = self.cube
+        self._run("index", self.stages.index())
+
+    @functools.cached_property
+    def training(self) -> Result | None:
+        """Accuracy of the crop map's model; None where the season makes no map."""
+        if self.plan.season.classify is None:
+            return None
+        _ = self.cube
+        if not (self.stages.model / "card.json").is_file() or not self.stages.out_of_fold.is_file():
+            shutil.rmtree(self.plan.work / "tasks" / "train", ignore_errors=True)
+        with self.timed("train"):
+            # in this process: one task, with threads of its own
+            return Engine(workers=0, on_progress=self.engine.tell).run("train", self.stages.train())[0]
+
+    @functools.cached_property
+    def crop_map(self) -> None:
+        """Class and confidence of every pixel."""
+        if self.training is not None:
+            self._run("classify", self.stages.classify())
+
+    @functools.cached_property
+    def sums(self) -> dict[Zone, Sums]:
+        """Curves and areas of classes, units and parcels."""
+        _ = self.indices, self.crop_map
+        tasks = self.stages.curves()
+        if lost := [task for task in tasks if not Path(task.arguments["output"]).is_file()]:
+            for task in lost:
+                task.marker.unlink(missing_ok=True)
+        self._run("curves", tasks)
+        indices = self.plan.season.growth.indices
+        return merge(
+            [
+                read_sums(Path(task.arguments["output"]), dates=task.arguments["dates"], indices=indices)
+                for task in tasks
+            ]
+        )
+
+    # ---- growth -----------------------------------------------------------------------------------------
+    @functools.cached_property
+    def medians(self) -> dict[str, dict[int, tuple[float, ...]]]:
+        """By tile and crop code, the crop's median curve over all tiles, on the tile's dates."""
+        season = self.plan.season
+        codes = [item.code for item in season.classes if item.crop] if season.classify else [WHOLE]
+        medians: dict[str, dict[int, tuple[float, ...]]] = {tile.name: {} for tile in self.plan.tiles}
+        for zone, sums in self.sums.items():
+            code = zone.crop if season.classify else WHOLE
+            if zone.scope != "class" or code not in codes:
+                continue
+            curve = dict(zip(sums.dates, sums.median(season.growth.index).tolist(), strict=True))
+            for tile in self.plan.tiles:
+                medians[tile.name][code] = tuple(curve[day] for day in tile.layout.dates)
+        return medians
+
+    @property
+    def growth_method(self) -> str:
+        """What growth is held against."""
+        count = len(self.plan.season.growth.baseline)
+        return "peers" if count == 0 else "last_year" if count == 1 else "baseline_mean"
+
+    @functools.cached_property
+    def growth_rows(self) -> list[Row]:
+        """Growth shares by crop and unit; writes the growth maps."""
+        baselines = {tile.name: self._baselines(tile) for tile in self.plan.tiles}
+        results = self._run("growth", self.stages.growth(self.medians, baselines))
+        return growth_estimates(self.plan.season, results, method=self.growth_method)
+
+    def _baselines(self, tile: TilePlan) -> tuple[Baseline, ...]:
+        return tuple(_baseline(folder, tile, self.plan) for folder in self.plan.season.growth.baseline)
+
+    # ---- area -------------------------------------------------------------------------------------------
+    @functools.cached_property
+    def reference(self) -> Reference | None:
+        """The independent reference sample laid on the map; None where there is none."""
+        season = self.plan.season
+        path = season.area.reference
+        if path is None or season.classify is None:
+            return None
+        require_probability_sample(season.area.design)
+        _ = self.crop_map
+        shapes = read_shapes(path)
+        check_labels(path, shapes, [item.name for item in season.classes])
+        layouts = [tile.layout for tile in self.plan.tiles]
+        stores = [self.stages.store(tile) for tile in self.plan.tiles]
+        placed = place(path, shapes, layouts, one_pixel=True)
+        mapped = np.array(values_at(placed, layouts, stores, CROP_TYPE), dtype=np.uint8)
+        return reference_from(
+            season,
+            [item.label for item in shapes],
+            [item.stratum for item in shapes],
+            mapped,
+            [item.row for item in shapes],
+        )
+
+    @functools.cached_property
+    def area(self) -> AreaResult:
+        """Areas by class and unit."""
+        if self.plan.season.classify is None:
+            return AreaResult([], None)
+        reference, sums = self.reference, self.sums
+        with self.timed("area"):
+            folds = read_out_of_fold(self.stages.out_of_fold)
+            return area_estimates(self.plan.season, sums, folds=folds, reference=reference)
+
+    # ---- tables -----------------------------------------------------------------------------------------
+    @functools.cached_property
+    def estimates(self) -> list[Row]:
+        """Every row of estimates.parquet, without run id and period."""
+        return [*self.area.rows, *self.growth_rows, *stage_estimates(self.plan.season, self.sums)]
+
+    @functools.cached_property
+    def series(self) -> list[Row]:
+        """Every row of series.parquet, without the run id."""
+        return series_rows(self.plan.season, self.sums)
+
+    def accuracy(self) -> dict[str, Any]:
+        """What accuracy.json holds."""
+        season = self.plan.season
+        document: dict[str, Any] = {"run_id": season.id, "cross_validation": None, "reference": None}
+        if self.training is not None:
+            document |= self.training["accuracy"]
+        if self.reference is not None:
+            document["reference"] = _describe_reference(self, self.reference)
+        return document
+
+
+def _describe_reference(run: SeasonRun, reference: Reference) -> dict[str, Any]:
+    """Accuracy of the map on the reference sample: plain shares, and area-weighted ones where they exist."""
+    season = run.plan.season
+    labels = [item.name for item in season.classes]
+    counts = reference.counts(len(labels))
+    document: dict[str, Any] = {
+        "design": season.area.design,
+        "n": int(counts.sum()),
+        "labels": labels,
+        "confusion": counts.tolist(),
+        "confusion_axes": "rows mapped class, columns reference class",
+        "agreement": round(float(np.trace(counts) / max(1, counts.sum())), 6),
+    }
+    if (found := run.area.accuracy) is not None:
+        document |= {
+            "overall_accuracy": round(found.overall, 6),
+            "overall_se": round(found.overall_se, 6),
+            "users_accuracy": _rounded(found.users),
+            "users_se": _rounded(found.users_se),
+            "producers_accuracy": _rounded(found.producers),
+            "producers_se": _rounded(found.producers_se),
+            "method": "olofsson_2014, area-weighted",
+        }
+    return document
+
+
+def _rounded(values: Any) -> list[float | None]:
+    return [None if not np.isfinite(value) else round(float(value), 6) for value in values]
+
+
+def _baseline(folder: Path, tile: TilePlan, plan: Plan) -> Baseline:
+    """An earlier run as a baseline for one tile; classes are matched by name, their codes may differ.
+
+    Raises
+    ------
+    RunFolderError
+        It is no run folder, or lacks the index or the tile.
+    SourceError
+        Its grid is another.
+    """
+    import rasterio
+
+    manifest = read_manifest(folder)
+    index = plan.season.growth.index
+    rasters = [item for item in manifest.rasters if item.tile == tile.name]
+    curves = next((r for r in rasters if r.kind == "index" and r.title.startswith(index)), None)
+    if curves is None:
+        raise RunFolderError(
+            f"{folder} holds no {index} of tile {tile.name}, which [growth] baseline is to compare with. "
+            "Run that season with the same index and tiles, or leave it out of baseline."
+        )
+    with rasterio.open(folder / curves.path) as raster:
+        same = raster.shape == tile.tile.grid.shape and np.allclose(
+            tuple(raster.transform)[:6], tile.tile.grid.transform, rtol=0, atol=1e-6
+        )
+    if not same:
+        raise SourceError(
+            f"{folder / curves.path} lies on another grid than tile {tile.name} of this season; growth compares pixel "
+            "with pixel. Run the earlier season from rasters on the same grid, or leave it out of baseline."
+        )
+    classes = next((r for r in rasters if r.kind == "crop_type"), None)
+    earlier = {item.name: item.code for item in manifest.crops}
+    table = read_series(folder)
+    table = table[(table["scope"] == "class") & (table["index"] == index)]
+    medians: dict[int, tuple[float, ...]] = {}
+    for item in plan.season.classes:
+        own = table[table["scope_id"] == item.name].set_index("date")["smoothed"]
+        if len(own):
+            medians[item.code] = tuple(float(own.get(day, float("nan"))) for day in curves.dates)
+    return Baseline(
+        index_path=folder / curves.path,
+        class_path=folder / classes.path if classes else None,
+        dates=tuple(date.fromisoformat(day) for day in curves.dates),
+        codes={item.code: earlier[item.name] for item in plan.season.classes if item.name in earlier},
+        medians=medians,
+    )
