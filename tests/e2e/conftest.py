@@ -117,7 +117,7 @@ def live_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveSite]:
         for year in (YEAR - 1, YEAR):
             run = twin / "runs" / f"jingning-{year}"
             site.manage("import_run", str(run), "--parcels", str(twin / str(year) / "parcels.geojson"))
-        for command in ("load_demo_content", "load_demo_farms", "load_demo_shop"):
+        for command in ("load_demo_review", "load_demo_content", "load_demo_farms", "load_demo_shop"):
             site.manage(command)
         site.manage("collectstatic", "--noinput", "-v", "0")
         log = (var / "granian.log").open("wb")
