@@ -38,8 +38,8 @@ def season_curve_svg(curve: Curve, *, width: int = 360, height: int = 260, title
     title
         Heading inside the picture; the default names index, crop and place.
     """
-    heading = title or " · ".join(part for part in (curve.index, curve.crop, curve.label) if part)
     drawn = [point for point in curve.points if point.smoothed is not None or point.observed is not None]
+    heading = title or _heading(curve, drawn)
     if not drawn:
         return _frame(
             width,
@@ -81,6 +81,13 @@ def season_curve_svg(curve: Curve, *, width: int = 360, height: int = 260, title
     ]
     parts += _key(curve, bool(within))
     return _frame(width, height, heading, _describe(curve, drawn), parts)
+
+
+def _heading(curve: Curve, drawn: Sequence[CurvePoint]) -> str:
+    """Index, crop, place and the years the season lies in."""
+    years = sorted({point.day.year for point in drawn})
+    season = f"{years[0]}–{years[-1]}" if len(years) > 1 else str(years[0]) if years else ""
+    return " · ".join(part for part in (curve.index, curve.crop, curve.label, season) if part)
 
 
 def _range(curve: Curve) -> tuple[float, float]:
@@ -133,7 +140,8 @@ def _x_axis(first: date, last: date, x: Callable[[date], float], height: int) ->
 def _key(curve: Curve, has_last_year: bool) -> list[str]:
     """What each line means, above the drawing; words and shapes, never colour alone."""
     items = [(gettext("本季"), f'<path d="M0 0h18" stroke="{LEAF}" stroke-width="2.75"/>')]
-    items.append((gettext("观测"), f'<circle cx="9" r="2.5" fill="{CARD}" stroke="{LEAF}"/>'))
+    if any(point.observed is not None for point in curve.points):
+        items.append((gettext("观测"), f'<circle cx="9" r="2.5" fill="{CARD}" stroke="{LEAF}"/>'))
     if has_last_year:
         items.append(
             (

@@ -14,6 +14,7 @@ from monitoring import labels
 from monitoring.curves import Curve, CurvePoint, band_of, moved, points_of
 from monitoring.models import Estimate, Parcel, Run, RunRaster, Series
 from monitoring.rasters import pixel_points
+from places.facts import PREFECTURE_CODE
 from places.selectors import county_code_of
 
 if TYPE_CHECKING:
@@ -172,6 +173,11 @@ def unit_label(row: Estimate) -> str:
     if row.unit_adcode == "region":
         return row.run.region_name or row.unit_adcode
     return row.unit_adcode
+
+
+def unit_order(unit_adcode: str) -> tuple[bool, int, str]:
+    """Sorts the whole first, then counties, townships, parcels, each by code."""
+    return unit_adcode not in ("region", PREFECTURE_CODE), len(unit_adcode), unit_adcode
 
 
 def group_estimates(user: AnyUser, rows: Sequence[Estimate]) -> list[Group]:

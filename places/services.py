@@ -32,7 +32,9 @@ class ImportedBoundary:
 def load_demo_places() -> list[Unit]:
     """Prefecture, 7 counties and demo townships with schematic outlines; official outlines are left alone."""
     counties = schematic.county_outlines()
-    outlines = {outline.code: outline.polygon for outline in counties + schematic.township_outlines(counties)}
+    outlines = {
+        outline.code: outline.polygon for outline in [*counties, *schematic.township_outlines(counties)]
+    }
     outlines[PREFECTURE_CODE] = schematic.prefecture_outline(counties)
     rows = [
         (PREFECTURE_CODE, PREFECTURE_NAME, PREFECTURE_NAME_EN, Unit.Level.PREFECTURE, None, ()),

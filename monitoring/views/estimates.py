@@ -39,8 +39,7 @@ def estimates_page(request: HttpRequest) -> HttpResponse:
     chosen = {name: request.GET.get(name, "") for name in _FILTERS}
     chosen["product"] = chosen["product"] or "area"
     rows = _filtered(request, run, chosen)
-    keys = rows.values_list("crop", "unit_adcode").distinct().order_by("unit_adcode", "crop")
-    page = Paginator(keys, GROUPS_A_PAGE).get_page(request.GET.get("page"))
+    page = Paginator(_ordered_keys(rows, run), GROUPS_A_PAGE).get_page(request.GET.get("page"))
     groups = _groups(request, rows, list(page.object_list), run, chosen["product"])
     return render(
         request,
@@ -78,6 +77,13 @@ def _filtered(request: HttpRequest, run: Run | None, chosen: dict[str, str]) -> 
     return units if units.exists() else rows
 
 
+def _ordered_keys(rows: QuerySet[Estimate], run: Run | None) -> list[tuple[str, str]]:
+    """(crop, unit) of each group: the whole before counties before townships, crops in the order of the map's legend."""
+    place = {item["name"]: number for number, item in enumerate(run.crops)} if run else {}
+    keys = rows.order_by().values_list("crop", "unit_adcode").distinct()
+    return sorted(keys, key=lambda key: (selectors.unit_order(key[1]), place.get(key[0], len(place)), key[0]))
+
+
 def _groups(
     request: HttpRequest, rows: QuerySet[Estimate], keys: list[tuple[str, str]], run: Run | None, product: str
 ) -> list[selectors.Group]:
@@ -87,7 +93,10 @@ def _groups(
     for crop, unit in keys:
         wanted |= Q(crop=crop, unit_adcode=unit)
     ordered = rows.filter(wanted).order_by("unit_adcode", "crop", "method", "class_name").prefetch_related("reviews__user")
-    return selectors.with_last_year(request.user, selectors.group_estimates(request.user, list(ordered)), run, product)
+    groups = selectors.group_estimates(request.user, list(ordered))
+    order = {key: number for number, key in enumerate(keys)}
+    groups.sort(key=lambda group: order[group.crop, group.unit_adcode])
+    return selectors.with_last_year(request.user, groups, run, product)
 
 
 def _options(request: HttpRequest, run: Run | None, product: str) -> dict[str, Any]:
@@ -100,7 +109,11 @@ def _options(request: HttpRequest, run: Run | None, product: str) -> dict[str, A
     crops = seen.filter(product=product).order_by("crop").values_list("crop", flat=True).distinct()
     products = set(seen.order_by().values_list("product", flat=True).distinct()) | {product}
     return {
-        "products": [(name, labels.product_label(name)) for name in [*labels.PRODUCTS, *sorted(products)] if name in products],
+        "products": [
+            (name, labels.product_label(name))
+            for name in dict.fromkeys([*labels.PRODUCTS, *sorted(products)])
+            if name in products
+        ],
         "crops": [(name, labels.crop_label(run.crops, name)) for name in crops] if run else [],
         "units": list(units.items()),
         "parcels": seen.filter(product=product, unit_adcode__startswith="parcel:").exists(),

@@ -54,7 +54,8 @@ def tile(request: HttpRequest, key: str, kind: str, z: int, x: int, y: int, fmt:
 def outlines(request: HttpRequest) -> JsonResponse:
     """Prefecture, counties and townships as GeoJSON, with the review state of a run's numbers where one is given."""
     run = selectors.find_run(request.user, request.GET.get("run", ""))
-    states = selectors.unit_states(request.user, run) if run else {}
+    staff = can_see_unaccepted(request.user)
+    states = selectors.unit_states(request.user, run) if run and staff else {}
     features = []
     units = Unit.objects.exclude(outline=None).annotate(geojson=AsGeoJSON("outline", precision=5))
     for unit in units.order_by("level", "adcode"):
@@ -68,12 +69,23 @@ def outlines(request: HttpRequest) -> JsonResponse:
                     "level": unit.level,
                     "schematic": unit.schematic,
                     "state": state.state if state else "none",
-                    "label": list(unit.outline.point_on_surface.coords) if unit.outline else None,
+                    "label": _label_point(unit, run),
                 },
                 "geometry": json.loads(unit.geojson),
             }
         )
     return _geojson(features, request)
+
+
+def _label_point(unit: Unit, run: Run | None) -> list[float]:
+    """Where a unit's name stands: a township's in its part of the run's image, where that is all one sees of it."""
+    outline = unit.outline
+    assert outline is not None
+    if unit.level == Unit.Level.TOWNSHIP and run and run.extent and outline.intersects(run.extent):
+        part = outline.intersection(run.extent)
+        if part.area > 0.02 * run.extent.area:
+            return list(part.point_on_surface.coords)
+    return list(outline.point_on_surface.coords)
 
 
 @require_safe

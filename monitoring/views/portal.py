@@ -18,7 +18,6 @@ from monitoring.charts import season_curve_svg
 from monitoring.forms import PointError, read_area_unit, read_point
 from monitoring.models import Review, Run, Series
 from monitoring.rasters import PixelFacts, pixel_facts
-from places.facts import PREFECTURE_CODE
 from places.models import Unit
 
 PARCELS_IN_LIST = 500
@@ -76,7 +75,7 @@ def _units_with_area(request: HttpRequest, run: Run) -> list[tuple[str, str]]:
         .distinct("unit_adcode")
     )
     found = [(row.unit_adcode, selectors.unit_label(row)) for row in rows]
-    return sorted(found, key=lambda item: (item[0] not in ("region", PREFECTURE_CODE), len(item[0]), item[0]))
+    return sorted(found, key=lambda item: selectors.unit_order(item[0]))
 
 
 def _area_groups(request: HttpRequest, run: Run, unit: str) -> list[selectors.Group]:
