@@ -9,7 +9,7 @@ from django.db.models import Count, Prefetch, QuerySet, Sum
 from farms.models import Batch, Grower, Orchard
 
 if TYPE_CHECKING:
-    from monitoring.selectors import Curve
+    from monitoring.curves import Curve
 
 PUBLIC_STATES = (Batch.State.RELEASED, Batch.State.RECALLED)
 

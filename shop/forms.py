@@ -128,12 +128,13 @@ class CheckoutForm(forms.Form):
     )
     note = forms.CharField(label=_("备注"), max_length=200, required=False)
     fresh = forms.BooleanField(
-        label=_("我知道鲜活易腐商品不适用七日无理由退货；坏果、缺重可凭照片找商家处理"),
+        label=_("退货规则"),
+        help_text=_("我知道鲜活易腐商品不适用七日无理由退货；坏果、缺重可凭照片找商家处理。"),
         error_messages={"required": _("请确认您已知道鲜活易腐商品的退货规则。")},
     )
     consent = forms.BooleanField(
-        label=_("我同意商家为送货和售后使用以上姓名、电话和地址"),
-        help_text=_("只用于这次订单；交易记录按电子商务法保存三年。"),
+        label=_("个人信息"),
+        help_text=_("我同意商家为这次订单的送货和售后使用以上姓名、电话和地址。"),
         error_messages={"required": _("须同意后才能下单：没有收货信息，商家无法送货。")},
     )
 

@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 from django.contrib.auth.models import AnonymousUser
 from django.db.models import F, Min, Prefetch, Q, QuerySet
+from django.db.models.expressions import OrderBy
 
 from accounts.models import User
 from accounts.roles import SELLER, has_role
@@ -21,12 +22,12 @@ from shop.search import matches
 Sort = Literal["new", "price", "-price", "unit"]
 Access = Literal["buyer", "link", "seller"]
 
-#: Orders of the list. None of them knows who is looking (E-Commerce Law art. 18).
-SORTS: Final[Mapping[str, tuple[str, ...]]] = {
+#: Orders of the list; what is sold out comes last. None knows who is looking (E-Commerce Law art. 18).
+SORTS: Final[Mapping[str, tuple[str | OrderBy, ...]]] = {
     "new": ("-created_at", "pk"),
-    "price": ("lowest_price_fen", "pk"),
-    "-price": ("-lowest_price_fen", "pk"),
-    "unit": ("lowest_price_per_kg", "pk"),
+    "price": (F("lowest_price_fen").asc(nulls_last=True), "pk"),
+    "-price": (F("lowest_price_fen").desc(nulls_last=True), "pk"),
+    "unit": (F("lowest_price_per_kg").asc(nulls_last=True), "pk"),
 }
 
 _SKU_FOR_SALE: Final = Q(active=True) & (Q(batch__isnull=True) | Q(batch__state=Batch.State.RELEASED))
@@ -86,8 +87,10 @@ def showroom(
         products = products.filter(pk__in=Sku.objects.filter(_SKU_FOR_SALE, grade=grade).values("product_id"))
     if query:
         products = products.filter(pk__in=Product.objects.filter(matches(query)).values("pk"))
-    on_sale = Q(skus__active=True) & (
-        Q(skus__batch__isnull=True) | Q(skus__batch__state=Batch.State.RELEASED)
+    on_sale = (
+        Q(skus__active=True)
+        & Q(skus__stock__gt=0)
+        & (Q(skus__batch__isnull=True) | Q(skus__batch__state=Batch.State.RELEASED))
     )
     if sort in ("price", "-price"):
         products = products.annotate(lowest_price_fen=Min("skus__price_fen", filter=on_sale))

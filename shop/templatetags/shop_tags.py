@@ -21,9 +21,23 @@ def yuan(fen: int | None) -> str:
 
 
 @register.filter
-def kilograms(grams: int) -> str:
-    """Grams as 5 kg or 0.25 kg, below a kilogram as 500 g."""
-    return f"{grams} g" if grams < 1000 else f"{grams / 1000:g} kg"
+def unit_price(fen: int) -> str:
+    """Price of 500 g as it must stand beside the price: ¥6.80/500克."""
+    return _("%(price)s/500克") % {"price": yuan(fen)}
+
+
+@register.filter
+def mass(grams: int) -> str:
+    """Grams in the unit people use: 5公斤, below a kilogram 500克."""
+    if grams < 1000:
+        return _("%(grams)d克") % {"grams": grams}
+    return _("%(kilograms)s公斤") % {"kilograms": f"{grams / 1000:g}"}
+
+
+@register.filter
+def lead_sku(product: Product) -> Sku:
+    """The SKU whose price stands on the card: the cheapest in stock, or the cheapest where all is sold."""
+    return next((sku for sku in product.for_sale if sku.stock > 0), product.for_sale[0])
 
 
 @register.filter
