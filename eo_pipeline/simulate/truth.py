@@ -270,11 +270,12 @@ def answer_sample(design: Path, truth: Path, out: Path, *, error: float = 0.0, s
     with rasterio.open(raster) as source:
         codes = source.read(1)
         x, y = transform("EPSG:4326", source.crs, lon, lat)
-        inverse = ~source.transform
+        west, north = source.transform.c, source.transform.f
     rng = np.random.default_rng([seed, 9])
     names = list(crops.CODE)
     for number, feature in enumerate(features):
-        column, row = (int(np.floor(value)) for value in inverse * (x[number], y[number]))
+        column = int(np.floor((x[number] - west) / PIXEL_M))
+        row = int(np.floor((north - y[number]) / PIXEL_M))
         if not (0 <= row < codes.shape[0] and 0 <= column < codes.shape[1]):
             raise SampleError(
                 f"{design}: point {number + 1} at {lon[number]:.5f}, {lat[number]:.5f} lies outside "
