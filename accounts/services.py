@@ -18,9 +18,10 @@ from places.models import Unit
 
 #: Ordinary words, so that a visitor of the demo can type the password from a sheet of paper.
 _WORDS: Final = (
-    "apple", "barley", "cedar", "clover", "creek", "dawn", "field", "flax", "garden", "harvest", "hill", "honey",
-    "juniper", "lark", "loess", "maple", "meadow", "millet", "oats", "orchard", "pear", "plough", "poplar", "potato",
-    "rain", "ridge", "river", "seed", "spring", "straw", "terrace", "valley", "wheat", "willow", "wind", "winter",
+    "apple", "barley", "cedar", "clover", "creek", "dawn", "field", "flax", "garden",
+    "harvest", "hill", "honey", "juniper", "lark", "loess", "maple", "meadow", "millet",
+    "oats", "orchard", "pear", "plough", "poplar", "potato", "rain", "ridge", "river",
+    "seed", "spring", "straw", "terrace", "valley", "wheat", "willow", "wind", "winter",
 )  # fmt: skip
 
 
@@ -105,7 +106,9 @@ def read_passwords(file: Path) -> dict[str, str]:
     """Passwords by sign-in name of an earlier run; none where there was none."""
     if not file.exists():
         return {}
-    rows = (line.split() for line in file.read_text(encoding="utf-8").splitlines() if not line.startswith("#"))
+    rows = (
+        line.split() for line in file.read_text(encoding="utf-8").splitlines() if not line.startswith("#")
+    )
     return {row[0]: row[1] for row in rows if len(row) >= 2}
 
 
@@ -114,4 +117,6 @@ def _write_passwords(file: Path, logins: list[DemoLogin]) -> None:
     file.touch(mode=0o600)
     file.chmod(0o600)
     lines = [f"{login.person.username} {login.password} {login.person.role_label}" for login in logins]
-    file.write_text("\n".join(["# name password role: the demo's invented people", *lines, ""]), encoding="utf-8")
+    file.write_text(
+        "\n".join(["# name password role: the demo's invented people", *lines, ""]), encoding="utf-8"
+    )

@@ -1,4 +1,4 @@
-"""Wagtail's user administration, told to use our forms. Kept apart because Django imports it before any model."""
+"""Wagtail's user administration with our forms. Kept apart: Django imports it before any model."""
 
 from __future__ import annotations
 

@@ -86,7 +86,12 @@ class CalloutBlock(blocks.StructBlock):
     """One thing that must not be overlooked."""
 
     kind = blocks.ChoiceBlock(
-        choices=[("info", _("提示")), ("caution", _("注意")), ("danger", _("危险")), ("success", _("好办法"))],
+        choices=[
+            ("info", _("提示")),
+            ("caution", _("注意")),
+            ("danger", _("危险")),
+            ("success", _("好办法")),
+        ],
         default="info",
         label="种类",
     )
@@ -107,7 +112,9 @@ class FigureBlock(blocks.StructBlock):
 
     image = ImageChooserBlock(label="图片")
     alt = blocks.CharBlock(
-        label="图片说明（读屏用）", max_length=120, help_text="看不见图的人需要知道什么，就写什么；不写“图片”二字。"
+        label="图片说明（读屏用）",
+        max_length=120,
+        help_text="看不见图的人需要知道什么，就写什么；不写“图片”二字。",
     )
     caption = blocks.CharBlock(label="图注", max_length=120, required=False, help_text="写地点、时间和作者。")
     is_map = blocks.BooleanBlock(label="这是地图", required=False)
@@ -128,7 +135,9 @@ class FigureBlock(blocks.StructBlock):
         if cleaned["is_map"] and not cleaned["map_approval_number"]:
             raise StructBlockValidationError(
                 block_errors={
-                    "map_approval_number": ValidationError("公开的地图要填审图号；没有审图号的地图不能发布，请换用标准地图。")
+                    "map_approval_number": ValidationError(
+                        "公开的地图要填审图号；没有审图号的地图不能发布，请换用标准地图。"
+                    )
                 }
             )
         return cleaned

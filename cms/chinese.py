@@ -1,9 +1,9 @@
 """Cutting Chinese into words, so that PostgreSQL can search them; the farming vocabulary and its synonyms.
 
-PostgreSQL takes 静宁苹果今日开园 for one word. The index holds the text cut by jieba in search mode (long words also
-as their parts) plus every single character, so that a word which jieba cut differently in the query is still found.
-The vocabulary is data: `cms/data/words.txt` (one word a line) and `cms/data/synonyms.txt` (names of one thing, a
-line each, separated by spaces).
+PostgreSQL takes 静宁苹果今日开园 for one word. The index holds the text cut by jieba in search mode (long
+words also as their parts) plus every single character, so that a query of one character finds something too.
+The vocabulary is data: `cms/data/words.txt` (one word a line) and `cms/data/synonyms.txt` (names of one
+thing, a line each, separated by spaces).
 """
 
 from __future__ import annotations
@@ -24,7 +24,13 @@ _DATA: Final = Path(__file__).resolve().parent / "data"
 _RUN: Final = re.compile(r"[㐀-䶿一-鿿豈-﫿]+|[a-z0-9]+(?:\.[0-9]+)?")
 _CHINESE: Final = re.compile(r"[㐀-䶿一-鿿豈-﫿]")
 #: Characters and words that occur everywhere and say nothing; in a query they would only exclude.
-_STOP: Final = frozenset("的 了 和 与 及 或 在 是 有 吗 呢 啊 吧 什么 怎么 怎么办 如何 怎样 哪里 多少 几 个 我 我们 你 请问 一下 可以 能 要 时候".split())
+_STOP: Final = frozenset(
+    re.findall(
+        r"\S+",
+        """的 了 和 与 及 或 在 是 有 吗 呢 啊 吧 什么 怎么 怎么办 如何 怎样 哪里
+        多少 几 个 我 我们 你 请问 一下 可以 能 要 时候""",
+    )
+)
 _lock = threading.Lock()
 
 
@@ -39,7 +45,7 @@ def _build() -> jieba.Tokenizer:
 
     jieba.setLogLevel("WARNING")
     tokenizer = jieba.Tokenizer()
-    # jieba keeps its compiled dictionary in the shared temporary folder by default, where anyone may put a file.
+    # By default jieba keeps its compiled dictionary in the shared /tmp, where anyone may put a file.
     cache = Path(settings.VAR_DIR) / "jieba"
     cache.mkdir(parents=True, exist_ok=True)
     tokenizer.tmp_dir = str(cache)
@@ -50,7 +56,7 @@ def _build() -> jieba.Tokenizer:
 
 
 def tokenizer() -> jieba.Tokenizer:
-    """The tokenizer with our vocabulary; built once a process, also when two requests ask at the same moment."""
+    """The tokenizer with our vocabulary; built once a process, also when two requests ask at once."""
     with _lock:
         return _build()
 
@@ -78,7 +84,7 @@ def segment_for_index(text: str) -> str:
 
 
 def query_words(query: str, *, limit: int = 8) -> list[str]:
-    """Words to look for: no stop words, no word that the others spell out together, each once, at most `limit`.
+    """Words to look for: no stop words, none that the others spell out together, each once, at most `limit`.
 
     Examples
     --------
@@ -87,7 +93,7 @@ def query_words(query: str, *, limit: int = 8) -> list[str]:
     """
     cut = list(dict.fromkeys(words(query)))
     kept = [word for word in cut if word not in _STOP] or cut
-    # 全膜双垄沟播 comes with 全膜, 双垄 and 沟播: the parts must all occur, the whole need not stand in one piece.
+    # 全膜双垄沟播 comes with 全膜, 双垄, 沟播: all parts must occur, the whole need not.
     parts = [word for word in kept if not _spelled_by(word, [other for other in kept if other != word])]
     # 晚疫病 comes with 疫病: the shorter one adds nothing.
     parts = [word for word in parts if not any(word != other and word in other for other in parts)]

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from django.conf import settings
 from django.utils.html import escape
+from django.utils.module_loading import import_string
 from django.utils.safestring import SafeString, mark_safe
 from wagtail.models import Locale, Page
 from wagtail.search.query import And, Or, PlainText, SearchQuery
@@ -45,8 +47,35 @@ class PageSearch:
     shortened: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class OtherHit:
+    """Something outside the page tree: a product, an orchard."""
+
+    title: str
+    url: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class OtherHits:
+    """The first hits of one kind, how many there are, and where the rest is."""
+
+    title: str
+    hits: tuple[OtherHit, ...]
+    more_url: str
+    count: int
+
+
+def search_elsewhere(query: str, words: tuple[str, ...]) -> list[OtherHits]:
+    """Hits of the rooms that `settings.SEARCH_PROVIDERS` names; empty kinds are left out."""
+    if not words:
+        return []
+    found = (import_string(name)(query, words) for name in settings.SEARCH_PROVIDERS)
+    return [hits for hits in found if hits.count]
+
+
 def clean_query(raw: str) -> tuple[str, bool]:
-    """A query without control characters (PostgreSQL refuses NUL), full-width forms folded, and cut to length."""
+    """A query without control characters (PostgreSQL refuses NUL), full-width forms folded, cut to length."""
     folded = unicodedata.normalize("NFKC", raw)
     visible = "".join(" " if unicodedata.category(char)[0] in "CZ" else char for char in folded)
     collapsed = " ".join(visible.split())

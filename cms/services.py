@@ -1,4 +1,4 @@
-"""Writes of the information service: building the tree of sample pages. Editors write through Wagtail's admin."""
+"""Writes of the information service: the sample pages. Editors write through Wagtail's admin."""
 
 from __future__ import annotations
 
@@ -76,8 +76,8 @@ def _home() -> HomePage:
     home = HomePage.objects.filter(locale=Locale.get_default()).first()
     if home is None:
         raise HomePage.DoesNotExist(
-            "There is no home page in the default language. Run `manage.py migrate`; a site whose tree was built by "
-            "hand needs a page of type 首页 (cms.HomePage) below the root first."
+            "There is no home page in the default language. Run `manage.py migrate`; a site whose tree was "
+            "built by hand needs a page of type 首页 (cms.HomePage) below the root first."
         )
     return home
 
@@ -104,7 +104,9 @@ class _Writer:
             found[slug] = page or Page.objects.child_of(below).get(slug=slug)
         return found
 
-    def page(self, model: type[BasePage], parent: Page, row: Mapping[str, Any], fields: Mapping[str, Any]) -> Any:
+    def page(
+        self, model: type[BasePage], parent: Page, row: Mapping[str, Any], fields: Mapping[str, Any]
+    ) -> Any:
         """The page to fill, unpublished yet; None where it exists and is to stay."""
         values = {
             "title": row["title"],
@@ -158,7 +160,8 @@ def _news_fields(row: Mapping[str, Any]) -> dict[str, Any]:
 def _body(blocks: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Stream data with the drawing put in where an article wants it."""
     return [
-        {"type": "figure", "value": _film_figure()} if block["type"] == "figure" else dict(block) for block in blocks
+        {"type": "figure", "value": _film_figure()} if block["type"] == "figure" else dict(block)
+        for block in blocks
     ]
 
 
@@ -166,7 +169,9 @@ def _film_figure() -> dict[str, Any]:
     images = get_image_model().objects
     image = images.filter(title=FILM_TITLE).first()
     if image is None:
-        image = images.create(title=FILM_TITLE, file=ContentFile(film_cross_section(), "full-film-ridges.png"))
+        image = images.create(
+            title=FILM_TITLE, file=ContentFile(film_cross_section(), "full-film-ridges.png")
+        )
     return {
         "image": image.pk,
         "alt": "地面断面：宽而低的大垄和窄而高的小垄相间，蓝线表示地膜盖满地面，玉米种在两垄之间的沟里。",

@@ -15,12 +15,12 @@ from django.views.decorators.http import require_safe
 from wagtail.models import Locale
 
 from cms.models import BasePage
-from cms.search import excerpt, highlight, marked_names, search_pages
+from cms.search import excerpt, highlight, marked_names, search_elsewhere, search_pages
 
 PAGE_SIZE = 10
 #: Offered where there is nothing to show; each finds something in the sample content.
 SUGGESTIONS = {
-    "zh": ("苹果 冬剪", "小麦 越冬", "马铃薯 晚疫病", "玉米 覆膜", "犊牛 保温", "合格证"),
+    "zh": ("苹果 清园", "小麦 越冬", "洋芋 晚疫病", "玉米 覆膜", "犊牛", "合格证"),
     "en": ("apple", "frost", "certificate"),
 }
 
@@ -46,7 +46,7 @@ def _hits(pages: Any, names: list[str], request: HttpRequest) -> Iterator[Hit]:
             title=highlight(page.title, names),
             url=page.get_url(request) or "",
             kind=page.kind,
-            text=excerpt(page.text_for_search() or page.introduction, names),
+            text=excerpt(page.readable_text(), names),
             dated=getattr(page, "dated", None),
             is_example=page.is_example,
         )
@@ -66,6 +66,7 @@ def search(request: HttpRequest) -> HttpResponse:
             "search_query": found.query,
             "page_obj": page_obj,
             "hits": list(_hits(page_obj, names, request)),
+            "elsewhere": search_elsewhere(found.query, found.words) if page_obj.number == 1 else [],
             "suggestions": SUGGESTIONS["zh" if (get_language() or "zh").startswith("zh") else "en"],
         },
     )

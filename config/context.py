@@ -11,7 +11,7 @@ from config.views import ELDER_COOKIE
 
 
 def site(request: HttpRequest) -> dict[str, Any]:
-    """Names and filing numbers of the footer, the display wish, and whether the page stands on simulated data."""
+    """Names and filing numbers of the footer, the display wish, and whether this is the demo."""
     return {
         "SITE_NAME": settings.WAGTAIL_SITE_NAME,
         "DEMO": settings.DEMO,

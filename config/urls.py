@@ -17,7 +17,6 @@ from wagtail.documents import urls as wagtaildocs_urls
 from config.views import display
 
 
-
 def _media() -> list[URLPattern]:
     """Uploaded files, where no web server in front of us hands them out."""
     if not settings.SERVE_MEDIA:

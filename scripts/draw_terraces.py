@@ -1,7 +1,7 @@
 """Draw frontend/img/terraces.svg: terraced loess hills with an orchard, in the site's flat colours.
 
-Each hill is a stack of terraces: a tread (the field) on a riser (the loess bank), smaller and higher from one to the
-next, seen from the side. Numbers are fixed by a seed, so the same file comes out every time.
+Each hill is a stack of terraces: a tread (the field) on a riser (the loess bank), smaller and higher from one
+to the next, seen from the side. Numbers are fixed by a seed, so the same file comes out every time.
 
     python scripts/draw_terraces.py
 """
@@ -35,10 +35,30 @@ class Hill:
 
 HILLS = (
     Hill(120, 300, 360, 9, 12, ("#edf1e6", "#f1f0de", "#e6ede0", "#efeedd"), "#dfd9c6", lean=7, seed=4),
-    Hill(545, 330, 400, 12, 13.5, ("#d3e1ca", "#e9e3ba", "#c6dabf", "#e2ddb0", "#cddcc2"), "#cdbd95", lean=-9, seed=21),
-    Hill(235, 418, 470, 10, 15, ("#86ad82", "#d8cb80", "#9bbb87", "#79a378", "#ddd08a", "#a8c392"), "#b3925c", lean=11, seed=9),
+    Hill(
+        545,
+        330,
+        400,
+        12,
+        13.5,
+        ("#d3e1ca", "#e9e3ba", "#c6dabf", "#e2ddb0", "#cddcc2"),
+        "#cdbd95",
+        lean=-9,
+        seed=21,
+    ),
+    Hill(
+        235,
+        418,
+        470,
+        10,
+        15,
+        ("#86ad82", "#d8cb80", "#9bbb87", "#79a378", "#ddd08a", "#a8c392"),
+        "#b3925c",
+        lean=11,
+        seed=9,
+    ),
 )
-#: Rows of apple trees on the nearest hill: terrace, first and last angle (degrees, 90 is the front), number, size.
+#: Rows of apple trees on the nearest hill: terrace, first and last angle (90 is the front), number, size.
 ROWS = ((1, 62, 126, 9, 27.0), (3, 52, 120, 9, 22.0), (5, 48, 132, 7, 18.0), (7, 40, 140, 5, 14.0))
 
 
@@ -61,7 +81,9 @@ def outline(hill: Hill, level: int, rng: random.Random) -> list[tuple[float, flo
 
 def path(ring: list[tuple[float, float]]) -> str:
     """A closed smooth path through the points (quadratic curves between the middles of the edges)."""
-    middles = [((ax + bx) / 2, (ay + by) / 2) for (ax, ay), (bx, by) in zip(ring, ring[1:] + ring[:1], strict=True)]
+    middles = [
+        ((ax + bx) / 2, (ay + by) / 2) for (ax, ay), (bx, by) in zip(ring, ring[1:] + ring[:1], strict=True)
+    ]
     parts = [f"M{middles[-1][0]:.0f} {middles[-1][1]:.0f}"]
     parts += [f"Q{x:.0f} {y:.0f} {mx:.0f} {my:.0f}" for (x, y), (mx, my) in zip(ring, middles, strict=True)]
     return "".join(parts) + "Z"
@@ -74,8 +96,8 @@ def tree(x: float, y: float, size: float, apples: int, rng: random.Random) -> st
         for dx, dy, r in ((-0.36, 0.95, 0.42), (0.36, 0.95, 0.42), (0, 1.28, 0.5))
     )
     fruit = "".join(
-        f'<circle cx="{x + rng.uniform(-0.55, 0.55) * size:.1f}" cy="{y - rng.uniform(0.75, 1.45) * size:.1f}"'
-        f' r="{0.105 * size:.1f}"/>'
+        f'<circle cx="{x + rng.uniform(-0.55, 0.55) * size:.1f}"'
+        f' cy="{y - rng.uniform(0.75, 1.45) * size:.1f}" r="{0.105 * size:.1f}"/>'
         for _ in range(apples)
     )
     return (
@@ -85,7 +107,13 @@ def tree(x: float, y: float, size: float, apples: int, rng: random.Random) -> st
 
 
 def row_of_trees(
-    ring: list[tuple[float, float]], first: float, last: float, number: int, size: float, rng: random.Random
+    ring: list[tuple[float, float]],
+    rng: random.Random,
+    *,
+    first: float,
+    last: float,
+    number: int,
+    size: float,
 ) -> str:
     """Trees along the front of a terrace, a little inside its edge."""
     trees = []
@@ -106,7 +134,9 @@ def draw() -> str:
     # Contour lines in the sky, as on the maps the site is about.
     for line in range(5):
         y = 30 + 24 * line
-        parts.append(f'<path d="M0 {y + 40}C120 {y - 20} 220 {y + 60} 330 {y + 14}S540 {y - 26} 640 {y + 18}"/>')
+        parts.append(
+            f'<path d="M0 {y + 40}C120 {y - 20} 220 {y + 60} 330 {y + 14}S540 {y - 26} 640 {y + 18}"/>'
+        )
     parts.append("</g>")
     rings: list[list[tuple[float, float]]] = []
     for hill in HILLS:
@@ -115,11 +145,16 @@ def draw() -> str:
             ring = outline(hill, level, rng)
             bank = [(x, y + hill.rise * 0.42) for x, y in ring]
             tread = hill.treads[level % len(hill.treads)]
-            parts.append(f'<path d="{path(bank)}" fill="{hill.riser}"/><path d="{path(ring)}" fill="{tread}"/>')
+            parts.append(
+                f'<path d="{path(bank)}" fill="{hill.riser}"/><path d="{path(ring)}" fill="{tread}"/>'
+            )
             if hill is HILLS[-1]:
                 rings.append(ring)
     # Upper terraces stand behind: from the top row down.
-    parts += [row_of_trees(rings[level], *row, rng) for level, *row in sorted(ROWS, reverse=True)]
+    parts += [
+        row_of_trees(rings[level], rng, first=first, last=last, number=number, size=size)
+        for level, first, last, number, size in sorted(ROWS, reverse=True)
+    ]
     parts.append("</svg>\n")
     return "".join(parts)
 

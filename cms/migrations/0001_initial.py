@@ -9,159 +9,881 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('places', '0001_initial'),
-        ('wagtailcore', '0098_apitoken'),
+        ("places", "0001_initial"),
+        ("wagtailcore", "0098_apitoken"),
         migrations.swappable_dependency(settings.WAGTAIL_PAGE_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='AdvisoryIndexPage',
+            name="AdvisoryIndexPage",
             fields=[
-                ('page_ptr', models.OneToOneField(auto_created=True, on_delete=django.db.models.deletion.CASCADE, parent_link=True, primary_key=True, serialize=False, to=settings.WAGTAIL_PAGE_MODEL)),
-                ('introduction', models.CharField(blank=True, help_text='一两句话说清这一页讲什么、给谁看；列表和搜索结果里也显示它。', max_length=200, verbose_name='导语')),
-                ('is_example', models.BooleanField(default=False, help_text='演示用的文章，页面上标“示例”。', verbose_name='示例内容')),
+                (
+                    "page_ptr",
+                    models.OneToOneField(
+                        auto_created=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        parent_link=True,
+                        primary_key=True,
+                        serialize=False,
+                        to=settings.WAGTAIL_PAGE_MODEL,
+                    ),
+                ),
+                (
+                    "introduction",
+                    models.CharField(
+                        blank=True,
+                        help_text="一两句话说清这一页讲什么、给谁看；列表和搜索结果里也显示它。",
+                        max_length=200,
+                        verbose_name="导语",
+                    ),
+                ),
+                (
+                    "is_example",
+                    models.BooleanField(
+                        default=False, help_text="演示用的文章，页面上标“示例”。", verbose_name="示例内容"
+                    ),
+                ),
             ],
             options={
-                'verbose_name': '农技栏目',
-                'verbose_name_plural': '农技栏目',
+                "verbose_name": "农技栏目",
+                "verbose_name_plural": "农技栏目",
             },
-            bases=('wagtailcore.page',),
+            bases=("wagtailcore.page",),
         ),
         migrations.CreateModel(
-            name='HomePage',
+            name="HomePage",
             fields=[
-                ('page_ptr', models.OneToOneField(auto_created=True, on_delete=django.db.models.deletion.CASCADE, parent_link=True, primary_key=True, serialize=False, to=settings.WAGTAIL_PAGE_MODEL)),
-                ('introduction', models.CharField(blank=True, help_text='一两句话说清这一页讲什么、给谁看；列表和搜索结果里也显示它。', max_length=200, verbose_name='导语')),
-                ('is_example', models.BooleanField(default=False, help_text='演示用的文章，页面上标“示例”。', verbose_name='示例内容')),
-                ('headline', models.CharField(help_text='一句话说这个网站给平凉人做什么，不超过 20 个字。', max_length=40, verbose_name='大标题')),
+                (
+                    "page_ptr",
+                    models.OneToOneField(
+                        auto_created=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        parent_link=True,
+                        primary_key=True,
+                        serialize=False,
+                        to=settings.WAGTAIL_PAGE_MODEL,
+                    ),
+                ),
+                (
+                    "introduction",
+                    models.CharField(
+                        blank=True,
+                        help_text="一两句话说清这一页讲什么、给谁看；列表和搜索结果里也显示它。",
+                        max_length=200,
+                        verbose_name="导语",
+                    ),
+                ),
+                (
+                    "is_example",
+                    models.BooleanField(
+                        default=False, help_text="演示用的文章，页面上标“示例”。", verbose_name="示例内容"
+                    ),
+                ),
+                (
+                    "headline",
+                    models.CharField(
+                        help_text="一句话说这个网站给平凉人做什么，不超过 20 个字。",
+                        max_length=40,
+                        verbose_name="大标题",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': '首页',
-                'verbose_name_plural': '首页',
+                "verbose_name": "首页",
+                "verbose_name_plural": "首页",
             },
-            bases=('wagtailcore.page',),
+            bases=("wagtailcore.page",),
         ),
         migrations.CreateModel(
-            name='NewsIndexPage',
+            name="NewsIndexPage",
             fields=[
-                ('page_ptr', models.OneToOneField(auto_created=True, on_delete=django.db.models.deletion.CASCADE, parent_link=True, primary_key=True, serialize=False, to=settings.WAGTAIL_PAGE_MODEL)),
-                ('introduction', models.CharField(blank=True, help_text='一两句话说清这一页讲什么、给谁看；列表和搜索结果里也显示它。', max_length=200, verbose_name='导语')),
-                ('is_example', models.BooleanField(default=False, help_text='演示用的文章，页面上标“示例”。', verbose_name='示例内容')),
+                (
+                    "page_ptr",
+                    models.OneToOneField(
+                        auto_created=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        parent_link=True,
+                        primary_key=True,
+                        serialize=False,
+                        to=settings.WAGTAIL_PAGE_MODEL,
+                    ),
+                ),
+                (
+                    "introduction",
+                    models.CharField(
+                        blank=True,
+                        help_text="一两句话说清这一页讲什么、给谁看；列表和搜索结果里也显示它。",
+                        max_length=200,
+                        verbose_name="导语",
+                    ),
+                ),
+                (
+                    "is_example",
+                    models.BooleanField(
+                        default=False, help_text="演示用的文章，页面上标“示例”。", verbose_name="示例内容"
+                    ),
+                ),
             ],
             options={
-                'verbose_name': '新闻栏目',
-                'verbose_name_plural': '新闻栏目',
+                "verbose_name": "新闻栏目",
+                "verbose_name_plural": "新闻栏目",
             },
-            bases=('wagtailcore.page',),
+            bases=("wagtailcore.page",),
         ),
         migrations.CreateModel(
-            name='NewsPage',
+            name="NewsPage",
             fields=[
-                ('page_ptr', models.OneToOneField(auto_created=True, on_delete=django.db.models.deletion.CASCADE, parent_link=True, primary_key=True, serialize=False, to=settings.WAGTAIL_PAGE_MODEL)),
-                ('introduction', models.CharField(blank=True, help_text='一两句话说清这一页讲什么、给谁看；列表和搜索结果里也显示它。', max_length=200, verbose_name='导语')),
-                ('is_example', models.BooleanField(default=False, help_text='演示用的文章，页面上标“示例”。', verbose_name='示例内容')),
-                ('published_on', models.DateField(default=django.utils.timezone.localdate, verbose_name='发布日期')),
-                ('source', models.CharField(help_text='发布单位；转载写原单位。', max_length=100, verbose_name='来源')),
-                ('body', wagtail.fields.StreamField([('heading', 0), ('paragraph', 1), ('do_dont', 6), ('steps', 11), ('callout', 15), ('figure', 21), ('table', 24)], block_lookup={0: ('cms.blocks.HeadingBlock', (), {}), 1: ('cms.blocks.ParagraphBlock', (), {'features': ['bold', 'ol', 'ul', 'link', 'document-link', 'superscript', 'subscript']}), 2: ('wagtail.blocks.CharBlock', (), {'label': '要做', 'max_length': 80}), 3: ('wagtail.blocks.ListBlock', (2,), {'label': '要做的', 'min_num': 1}), 4: ('wagtail.blocks.CharBlock', (), {'label': '不要做', 'max_length': 80}), 5: ('wagtail.blocks.ListBlock', (4,), {'label': '不要做的', 'min_num': 1}), 6: ('wagtail.blocks.StructBlock', [[('do', 3), ('dont', 5)]], {}), 7: ('wagtail.blocks.CharBlock', (), {'label': '做什么', 'max_length': 40}), 8: ('wagtail.blocks.TextBlock', (), {'label': '怎么做', 'required': False, 'rows': 2}), 9: ('wagtail.blocks.StructBlock', [[('title', 7), ('text', 8)]], {}), 10: ('wagtail.blocks.ListBlock', (9,), {'label': '步骤', 'max_num': 9, 'min_num': 2}), 11: ('wagtail.blocks.StructBlock', [[('steps', 10)]], {}), 12: ('wagtail.blocks.ChoiceBlock', [], {'choices': [('info', '提示'), ('caution', '注意'), ('danger', '危险'), ('success', '好办法')], 'label': '种类'}), 13: ('wagtail.blocks.CharBlock', (), {'label': '标题', 'max_length': 40, 'required': False}), 14: ('wagtail.blocks.TextBlock', (), {'help_text': '一两句话。涉及农药要写安全间隔期。', 'label': '内容', 'rows': 3}), 15: ('wagtail.blocks.StructBlock', [[('kind', 12), ('heading', 13), ('text', 14)]], {}), 16: ('wagtail.images.blocks.ImageChooserBlock', (), {'label': '图片'}), 17: ('wagtail.blocks.CharBlock', (), {'help_text': '看不见图的人需要知道什么，就写什么；不写“图片”二字。', 'label': '图片说明（读屏用）', 'max_length': 120}), 18: ('wagtail.blocks.CharBlock', (), {'help_text': '写地点、时间和作者。', 'label': '图注', 'max_length': 120, 'required': False}), 19: ('wagtail.blocks.BooleanBlock', (), {'label': '这是地图', 'required': False}), 20: ('wagtail.blocks.CharBlock', (), {'help_text': '公开的地图必须有审图号，如 甘S(2025)01号。', 'label': '审图号', 'max_length': 40, 'required': False}), 21: ('wagtail.blocks.StructBlock', [[('image', 16), ('alt', 17), ('caption', 18), ('is_map', 19), ('map_approval_number', 20)]], {}), 22: ('wagtail.blocks.CharBlock', (), {'label': '文字', 'required': False}), 23: ('wagtail.blocks.DecimalBlock', (), {'label': '数字', 'required': False}), 24: ('wagtail.contrib.typed_table_block.blocks.TypedTableBlock', [[('text', 22), ('number', 23)]], {})}, verbose_name='正文')),
+                (
+                    "page_ptr",
+                    models.OneToOneField(
+                        auto_created=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        parent_link=True,
+                        primary_key=True,
+                        serialize=False,
+                        to=settings.WAGTAIL_PAGE_MODEL,
+                    ),
+                ),
+                (
+                    "introduction",
+                    models.CharField(
+                        blank=True,
+                        help_text="一两句话说清这一页讲什么、给谁看；列表和搜索结果里也显示它。",
+                        max_length=200,
+                        verbose_name="导语",
+                    ),
+                ),
+                (
+                    "is_example",
+                    models.BooleanField(
+                        default=False, help_text="演示用的文章，页面上标“示例”。", verbose_name="示例内容"
+                    ),
+                ),
+                (
+                    "published_on",
+                    models.DateField(default=django.utils.timezone.localdate, verbose_name="发布日期"),
+                ),
+                (
+                    "source",
+                    models.CharField(
+                        help_text="发布单位；转载写原单位。", max_length=100, verbose_name="来源"
+                    ),
+                ),
+                (
+                    "body",
+                    wagtail.fields.StreamField(
+                        [
+                            ("heading", 0),
+                            ("paragraph", 1),
+                            ("do_dont", 6),
+                            ("steps", 11),
+                            ("callout", 15),
+                            ("figure", 21),
+                            ("table", 24),
+                        ],
+                        block_lookup={
+                            0: ("cms.blocks.HeadingBlock", (), {}),
+                            1: (
+                                "cms.blocks.ParagraphBlock",
+                                (),
+                                {
+                                    "features": [
+                                        "bold",
+                                        "ol",
+                                        "ul",
+                                        "link",
+                                        "document-link",
+                                        "superscript",
+                                        "subscript",
+                                    ]
+                                },
+                            ),
+                            2: ("wagtail.blocks.CharBlock", (), {"label": "要做", "max_length": 80}),
+                            3: ("wagtail.blocks.ListBlock", (2,), {"label": "要做的", "min_num": 1}),
+                            4: ("wagtail.blocks.CharBlock", (), {"label": "不要做", "max_length": 80}),
+                            5: ("wagtail.blocks.ListBlock", (4,), {"label": "不要做的", "min_num": 1}),
+                            6: ("wagtail.blocks.StructBlock", [[("do", 3), ("dont", 5)]], {}),
+                            7: ("wagtail.blocks.CharBlock", (), {"label": "做什么", "max_length": 40}),
+                            8: (
+                                "wagtail.blocks.TextBlock",
+                                (),
+                                {"label": "怎么做", "required": False, "rows": 2},
+                            ),
+                            9: ("wagtail.blocks.StructBlock", [[("title", 7), ("text", 8)]], {}),
+                            10: (
+                                "wagtail.blocks.ListBlock",
+                                (9,),
+                                {"label": "步骤", "max_num": 9, "min_num": 2},
+                            ),
+                            11: ("wagtail.blocks.StructBlock", [[("steps", 10)]], {}),
+                            12: (
+                                "wagtail.blocks.ChoiceBlock",
+                                [],
+                                {
+                                    "choices": [
+                                        ("info", "提示"),
+                                        ("caution", "注意"),
+                                        ("danger", "危险"),
+                                        ("success", "好办法"),
+                                    ],
+                                    "label": "种类",
+                                },
+                            ),
+                            13: (
+                                "wagtail.blocks.CharBlock",
+                                (),
+                                {"label": "标题", "max_length": 40, "required": False},
+                            ),
+                            14: (
+                                "wagtail.blocks.TextBlock",
+                                (),
+                                {
+                                    "help_text": "一两句话。涉及农药要写安全间隔期。",
+                                    "label": "内容",
+                                    "rows": 3,
+                                },
+                            ),
+                            15: (
+                                "wagtail.blocks.StructBlock",
+                                [[("kind", 12), ("heading", 13), ("text", 14)]],
+                                {},
+                            ),
+                            16: ("wagtail.images.blocks.ImageChooserBlock", (), {"label": "图片"}),
+                            17: (
+                                "wagtail.blocks.CharBlock",
+                                (),
+                                {
+                                    "help_text": "看不见图的人需要知道什么，就写什么；不写“图片”二字。",
+                                    "label": "图片说明（读屏用）",
+                                    "max_length": 120,
+                                },
+                            ),
+                            18: (
+                                "wagtail.blocks.CharBlock",
+                                (),
+                                {
+                                    "help_text": "写地点、时间和作者。",
+                                    "label": "图注",
+                                    "max_length": 120,
+                                    "required": False,
+                                },
+                            ),
+                            19: ("wagtail.blocks.BooleanBlock", (), {"label": "这是地图", "required": False}),
+                            20: (
+                                "wagtail.blocks.CharBlock",
+                                (),
+                                {
+                                    "help_text": "公开的地图必须有审图号，如 甘S(2025)01号。",
+                                    "label": "审图号",
+                                    "max_length": 40,
+                                    "required": False,
+                                },
+                            ),
+                            21: (
+                                "wagtail.blocks.StructBlock",
+                                [
+                                    [
+                                        ("image", 16),
+                                        ("alt", 17),
+                                        ("caption", 18),
+                                        ("is_map", 19),
+                                        ("map_approval_number", 20),
+                                    ]
+                                ],
+                                {},
+                            ),
+                            22: ("wagtail.blocks.CharBlock", (), {"label": "文字", "required": False}),
+                            23: ("wagtail.blocks.DecimalBlock", (), {"label": "数字", "required": False}),
+                            24: (
+                                "wagtail.contrib.typed_table_block.blocks.TypedTableBlock",
+                                [[("text", 22), ("number", 23)]],
+                                {},
+                            ),
+                        },
+                        verbose_name="正文",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': '新闻',
-                'verbose_name_plural': '新闻',
+                "verbose_name": "新闻",
+                "verbose_name_plural": "新闻",
             },
-            bases=('wagtailcore.page',),
+            bases=("wagtailcore.page",),
         ),
         migrations.CreateModel(
-            name='ServiceIndexPage',
+            name="ServiceIndexPage",
             fields=[
-                ('page_ptr', models.OneToOneField(auto_created=True, on_delete=django.db.models.deletion.CASCADE, parent_link=True, primary_key=True, serialize=False, to=settings.WAGTAIL_PAGE_MODEL)),
-                ('introduction', models.CharField(blank=True, help_text='一两句话说清这一页讲什么、给谁看；列表和搜索结果里也显示它。', max_length=200, verbose_name='导语')),
-                ('is_example', models.BooleanField(default=False, help_text='演示用的文章，页面上标“示例”。', verbose_name='示例内容')),
+                (
+                    "page_ptr",
+                    models.OneToOneField(
+                        auto_created=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        parent_link=True,
+                        primary_key=True,
+                        serialize=False,
+                        to=settings.WAGTAIL_PAGE_MODEL,
+                    ),
+                ),
+                (
+                    "introduction",
+                    models.CharField(
+                        blank=True,
+                        help_text="一两句话说清这一页讲什么、给谁看；列表和搜索结果里也显示它。",
+                        max_length=200,
+                        verbose_name="导语",
+                    ),
+                ),
+                (
+                    "is_example",
+                    models.BooleanField(
+                        default=False, help_text="演示用的文章，页面上标“示例”。", verbose_name="示例内容"
+                    ),
+                ),
             ],
             options={
-                'verbose_name': '信息服务',
-                'verbose_name_plural': '信息服务',
+                "verbose_name": "信息服务",
+                "verbose_name_plural": "信息服务",
             },
-            bases=('wagtailcore.page',),
+            bases=("wagtailcore.page",),
         ),
         migrations.CreateModel(
-            name='StandardPage',
+            name="StandardPage",
             fields=[
-                ('page_ptr', models.OneToOneField(auto_created=True, on_delete=django.db.models.deletion.CASCADE, parent_link=True, primary_key=True, serialize=False, to=settings.WAGTAIL_PAGE_MODEL)),
-                ('introduction', models.CharField(blank=True, help_text='一两句话说清这一页讲什么、给谁看；列表和搜索结果里也显示它。', max_length=200, verbose_name='导语')),
-                ('is_example', models.BooleanField(default=False, help_text='演示用的文章，页面上标“示例”。', verbose_name='示例内容')),
-                ('body', wagtail.fields.StreamField([('heading', 0), ('paragraph', 1), ('do_dont', 6), ('steps', 11), ('callout', 15), ('figure', 21), ('table', 24)], blank=True, block_lookup={0: ('cms.blocks.HeadingBlock', (), {}), 1: ('cms.blocks.ParagraphBlock', (), {'features': ['bold', 'ol', 'ul', 'link', 'document-link', 'superscript', 'subscript']}), 2: ('wagtail.blocks.CharBlock', (), {'label': '要做', 'max_length': 80}), 3: ('wagtail.blocks.ListBlock', (2,), {'label': '要做的', 'min_num': 1}), 4: ('wagtail.blocks.CharBlock', (), {'label': '不要做', 'max_length': 80}), 5: ('wagtail.blocks.ListBlock', (4,), {'label': '不要做的', 'min_num': 1}), 6: ('wagtail.blocks.StructBlock', [[('do', 3), ('dont', 5)]], {}), 7: ('wagtail.blocks.CharBlock', (), {'label': '做什么', 'max_length': 40}), 8: ('wagtail.blocks.TextBlock', (), {'label': '怎么做', 'required': False, 'rows': 2}), 9: ('wagtail.blocks.StructBlock', [[('title', 7), ('text', 8)]], {}), 10: ('wagtail.blocks.ListBlock', (9,), {'label': '步骤', 'max_num': 9, 'min_num': 2}), 11: ('wagtail.blocks.StructBlock', [[('steps', 10)]], {}), 12: ('wagtail.blocks.ChoiceBlock', [], {'choices': [('info', '提示'), ('caution', '注意'), ('danger', '危险'), ('success', '好办法')], 'label': '种类'}), 13: ('wagtail.blocks.CharBlock', (), {'label': '标题', 'max_length': 40, 'required': False}), 14: ('wagtail.blocks.TextBlock', (), {'help_text': '一两句话。涉及农药要写安全间隔期。', 'label': '内容', 'rows': 3}), 15: ('wagtail.blocks.StructBlock', [[('kind', 12), ('heading', 13), ('text', 14)]], {}), 16: ('wagtail.images.blocks.ImageChooserBlock', (), {'label': '图片'}), 17: ('wagtail.blocks.CharBlock', (), {'help_text': '看不见图的人需要知道什么，就写什么；不写“图片”二字。', 'label': '图片说明（读屏用）', 'max_length': 120}), 18: ('wagtail.blocks.CharBlock', (), {'help_text': '写地点、时间和作者。', 'label': '图注', 'max_length': 120, 'required': False}), 19: ('wagtail.blocks.BooleanBlock', (), {'label': '这是地图', 'required': False}), 20: ('wagtail.blocks.CharBlock', (), {'help_text': '公开的地图必须有审图号，如 甘S(2025)01号。', 'label': '审图号', 'max_length': 40, 'required': False}), 21: ('wagtail.blocks.StructBlock', [[('image', 16), ('alt', 17), ('caption', 18), ('is_map', 19), ('map_approval_number', 20)]], {}), 22: ('wagtail.blocks.CharBlock', (), {'label': '文字', 'required': False}), 23: ('wagtail.blocks.DecimalBlock', (), {'label': '数字', 'required': False}), 24: ('wagtail.contrib.typed_table_block.blocks.TypedTableBlock', [[('text', 22), ('number', 23)]], {})}, verbose_name='正文')),
+                (
+                    "page_ptr",
+                    models.OneToOneField(
+                        auto_created=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        parent_link=True,
+                        primary_key=True,
+                        serialize=False,
+                        to=settings.WAGTAIL_PAGE_MODEL,
+                    ),
+                ),
+                (
+                    "introduction",
+                    models.CharField(
+                        blank=True,
+                        help_text="一两句话说清这一页讲什么、给谁看；列表和搜索结果里也显示它。",
+                        max_length=200,
+                        verbose_name="导语",
+                    ),
+                ),
+                (
+                    "is_example",
+                    models.BooleanField(
+                        default=False, help_text="演示用的文章，页面上标“示例”。", verbose_name="示例内容"
+                    ),
+                ),
+                (
+                    "body",
+                    wagtail.fields.StreamField(
+                        [
+                            ("heading", 0),
+                            ("paragraph", 1),
+                            ("do_dont", 6),
+                            ("steps", 11),
+                            ("callout", 15),
+                            ("figure", 21),
+                            ("table", 24),
+                        ],
+                        blank=True,
+                        block_lookup={
+                            0: ("cms.blocks.HeadingBlock", (), {}),
+                            1: (
+                                "cms.blocks.ParagraphBlock",
+                                (),
+                                {
+                                    "features": [
+                                        "bold",
+                                        "ol",
+                                        "ul",
+                                        "link",
+                                        "document-link",
+                                        "superscript",
+                                        "subscript",
+                                    ]
+                                },
+                            ),
+                            2: ("wagtail.blocks.CharBlock", (), {"label": "要做", "max_length": 80}),
+                            3: ("wagtail.blocks.ListBlock", (2,), {"label": "要做的", "min_num": 1}),
+                            4: ("wagtail.blocks.CharBlock", (), {"label": "不要做", "max_length": 80}),
+                            5: ("wagtail.blocks.ListBlock", (4,), {"label": "不要做的", "min_num": 1}),
+                            6: ("wagtail.blocks.StructBlock", [[("do", 3), ("dont", 5)]], {}),
+                            7: ("wagtail.blocks.CharBlock", (), {"label": "做什么", "max_length": 40}),
+                            8: (
+                                "wagtail.blocks.TextBlock",
+                                (),
+                                {"label": "怎么做", "required": False, "rows": 2},
+                            ),
+                            9: ("wagtail.blocks.StructBlock", [[("title", 7), ("text", 8)]], {}),
+                            10: (
+                                "wagtail.blocks.ListBlock",
+                                (9,),
+                                {"label": "步骤", "max_num": 9, "min_num": 2},
+                            ),
+                            11: ("wagtail.blocks.StructBlock", [[("steps", 10)]], {}),
+                            12: (
+                                "wagtail.blocks.ChoiceBlock",
+                                [],
+                                {
+                                    "choices": [
+                                        ("info", "提示"),
+                                        ("caution", "注意"),
+                                        ("danger", "危险"),
+                                        ("success", "好办法"),
+                                    ],
+                                    "label": "种类",
+                                },
+                            ),
+                            13: (
+                                "wagtail.blocks.CharBlock",
+                                (),
+                                {"label": "标题", "max_length": 40, "required": False},
+                            ),
+                            14: (
+                                "wagtail.blocks.TextBlock",
+                                (),
+                                {
+                                    "help_text": "一两句话。涉及农药要写安全间隔期。",
+                                    "label": "内容",
+                                    "rows": 3,
+                                },
+                            ),
+                            15: (
+                                "wagtail.blocks.StructBlock",
+                                [[("kind", 12), ("heading", 13), ("text", 14)]],
+                                {},
+                            ),
+                            16: ("wagtail.images.blocks.ImageChooserBlock", (), {"label": "图片"}),
+                            17: (
+                                "wagtail.blocks.CharBlock",
+                                (),
+                                {
+                                    "help_text": "看不见图的人需要知道什么，就写什么；不写“图片”二字。",
+                                    "label": "图片说明（读屏用）",
+                                    "max_length": 120,
+                                },
+                            ),
+                            18: (
+                                "wagtail.blocks.CharBlock",
+                                (),
+                                {
+                                    "help_text": "写地点、时间和作者。",
+                                    "label": "图注",
+                                    "max_length": 120,
+                                    "required": False,
+                                },
+                            ),
+                            19: ("wagtail.blocks.BooleanBlock", (), {"label": "这是地图", "required": False}),
+                            20: (
+                                "wagtail.blocks.CharBlock",
+                                (),
+                                {
+                                    "help_text": "公开的地图必须有审图号，如 甘S(2025)01号。",
+                                    "label": "审图号",
+                                    "max_length": 40,
+                                    "required": False,
+                                },
+                            ),
+                            21: (
+                                "wagtail.blocks.StructBlock",
+                                [
+                                    [
+                                        ("image", 16),
+                                        ("alt", 17),
+                                        ("caption", 18),
+                                        ("is_map", 19),
+                                        ("map_approval_number", 20),
+                                    ]
+                                ],
+                                {},
+                            ),
+                            22: ("wagtail.blocks.CharBlock", (), {"label": "文字", "required": False}),
+                            23: ("wagtail.blocks.DecimalBlock", (), {"label": "数字", "required": False}),
+                            24: (
+                                "wagtail.contrib.typed_table_block.blocks.TypedTableBlock",
+                                [[("text", 22), ("number", 23)]],
+                                {},
+                            ),
+                        },
+                        verbose_name="正文",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': '说明页',
-                'verbose_name_plural': '说明页',
+                "verbose_name": "说明页",
+                "verbose_name_plural": "说明页",
             },
-            bases=('wagtailcore.page',),
+            bases=("wagtailcore.page",),
         ),
         migrations.CreateModel(
-            name='Subject',
+            name="Subject",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('code', models.SlugField(max_length=40, unique=True, verbose_name='代码')),
-                ('name', models.CharField(max_length=20, verbose_name='名称')),
-                ('name_en', models.CharField(max_length=40, verbose_name='英文名称')),
-                ('order', models.PositiveSmallIntegerField(default=0, verbose_name='次序')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("code", models.SlugField(max_length=40, unique=True, verbose_name="代码")),
+                ("name", models.CharField(max_length=20, verbose_name="名称")),
+                ("name_en", models.CharField(max_length=40, verbose_name="英文名称")),
+                ("order", models.PositiveSmallIntegerField(default=0, verbose_name="次序")),
             ],
             options={
-                'verbose_name': '作物与畜禽',
-                'verbose_name_plural': '作物与畜禽',
-                'ordering': ['order', 'code'],
+                "verbose_name": "作物与畜禽",
+                "verbose_name_plural": "作物与畜禽",
+                "ordering": ["order", "code"],
             },
         ),
         migrations.CreateModel(
-            name='AdvisoryPage',
+            name="AdvisoryPage",
             fields=[
-                ('page_ptr', models.OneToOneField(auto_created=True, on_delete=django.db.models.deletion.CASCADE, parent_link=True, primary_key=True, serialize=False, to=settings.WAGTAIL_PAGE_MODEL)),
-                ('introduction', models.CharField(blank=True, help_text='一两句话说清这一页讲什么、给谁看；列表和搜索结果里也显示它。', max_length=200, verbose_name='导语')),
-                ('is_example', models.BooleanField(default=False, help_text='演示用的文章，页面上标“示例”。', verbose_name='示例内容')),
-                ('stage', models.CharField(blank=True, help_text='如：花期、返青期、越冬前、犊牛断奶。', max_length=40, verbose_name='生育期或农时')),
-                ('from_month', models.PositiveSmallIntegerField(blank=True, choices=[(1, 'January'), (2, 'February'), (3, 'March'), (4, 'April'), (5, 'May'), (6, 'June'), (7, 'July'), (8, 'August'), (9, 'September'), (10, 'October'), (11, 'November'), (12, 'December')], help_text='当季文章显示在首页“今天该做什么”。', null=True, verbose_name='从几月')),
-                ('to_month', models.PositiveSmallIntegerField(blank=True, choices=[(1, 'January'), (2, 'February'), (3, 'March'), (4, 'April'), (5, 'May'), (6, 'June'), (7, 'July'), (8, 'August'), (9, 'September'), (10, 'October'), (11, 'November'), (12, 'December')], help_text='可以跨年，如 11 月到 2 月。', null=True, verbose_name='到几月')),
-                ('published_on', models.DateField(default=django.utils.timezone.localdate, verbose_name='发布日期')),
-                ('reviewed_on', models.DateField(default=django.utils.timezone.localdate, help_text='最近一次由农技人员通读核对的日期。', verbose_name='最近审核日期')),
-                ('review_on', models.DateField(blank=True, help_text='到期还没有复核，页面会提醒读者。一般不超过一年。', null=True, verbose_name='下次复核日期')),
-                ('author', models.CharField(help_text='姓名和单位。', max_length=60, verbose_name='撰写')),
-                ('source', models.CharField(help_text='技术规程、文件或试验，写全名和编号。', max_length=200, verbose_name='依据')),
-                ('body', wagtail.fields.StreamField([('heading', 0), ('paragraph', 1), ('do_dont', 6), ('steps', 11), ('callout', 15), ('figure', 21), ('table', 24)], block_lookup={0: ('cms.blocks.HeadingBlock', (), {}), 1: ('cms.blocks.ParagraphBlock', (), {'features': ['bold', 'ol', 'ul', 'link', 'document-link', 'superscript', 'subscript']}), 2: ('wagtail.blocks.CharBlock', (), {'label': '要做', 'max_length': 80}), 3: ('wagtail.blocks.ListBlock', (2,), {'label': '要做的', 'min_num': 1}), 4: ('wagtail.blocks.CharBlock', (), {'label': '不要做', 'max_length': 80}), 5: ('wagtail.blocks.ListBlock', (4,), {'label': '不要做的', 'min_num': 1}), 6: ('wagtail.blocks.StructBlock', [[('do', 3), ('dont', 5)]], {}), 7: ('wagtail.blocks.CharBlock', (), {'label': '做什么', 'max_length': 40}), 8: ('wagtail.blocks.TextBlock', (), {'label': '怎么做', 'required': False, 'rows': 2}), 9: ('wagtail.blocks.StructBlock', [[('title', 7), ('text', 8)]], {}), 10: ('wagtail.blocks.ListBlock', (9,), {'label': '步骤', 'max_num': 9, 'min_num': 2}), 11: ('wagtail.blocks.StructBlock', [[('steps', 10)]], {}), 12: ('wagtail.blocks.ChoiceBlock', [], {'choices': [('info', '提示'), ('caution', '注意'), ('danger', '危险'), ('success', '好办法')], 'label': '种类'}), 13: ('wagtail.blocks.CharBlock', (), {'label': '标题', 'max_length': 40, 'required': False}), 14: ('wagtail.blocks.TextBlock', (), {'help_text': '一两句话。涉及农药要写安全间隔期。', 'label': '内容', 'rows': 3}), 15: ('wagtail.blocks.StructBlock', [[('kind', 12), ('heading', 13), ('text', 14)]], {}), 16: ('wagtail.images.blocks.ImageChooserBlock', (), {'label': '图片'}), 17: ('wagtail.blocks.CharBlock', (), {'help_text': '看不见图的人需要知道什么，就写什么；不写“图片”二字。', 'label': '图片说明（读屏用）', 'max_length': 120}), 18: ('wagtail.blocks.CharBlock', (), {'help_text': '写地点、时间和作者。', 'label': '图注', 'max_length': 120, 'required': False}), 19: ('wagtail.blocks.BooleanBlock', (), {'label': '这是地图', 'required': False}), 20: ('wagtail.blocks.CharBlock', (), {'help_text': '公开的地图必须有审图号，如 甘S(2025)01号。', 'label': '审图号', 'max_length': 40, 'required': False}), 21: ('wagtail.blocks.StructBlock', [[('image', 16), ('alt', 17), ('caption', 18), ('is_map', 19), ('map_approval_number', 20)]], {}), 22: ('wagtail.blocks.CharBlock', (), {'label': '文字', 'required': False}), 23: ('wagtail.blocks.DecimalBlock', (), {'label': '数字', 'required': False}), 24: ('wagtail.contrib.typed_table_block.blocks.TypedTableBlock', [[('text', 22), ('number', 23)]], {})}, verbose_name='正文')),
-                ('counties', modelcluster.fields.ParentalManyToManyField(blank=True, help_text='全市适用就不选。', limit_choices_to={'level': 'county'}, to='places.unit', verbose_name='适用县（市、区）')),
-                ('subjects', modelcluster.fields.ParentalManyToManyField(blank=True, to='cms.subject', verbose_name='作物与畜禽')),
+                (
+                    "page_ptr",
+                    models.OneToOneField(
+                        auto_created=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        parent_link=True,
+                        primary_key=True,
+                        serialize=False,
+                        to=settings.WAGTAIL_PAGE_MODEL,
+                    ),
+                ),
+                (
+                    "introduction",
+                    models.CharField(
+                        blank=True,
+                        help_text="一两句话说清这一页讲什么、给谁看；列表和搜索结果里也显示它。",
+                        max_length=200,
+                        verbose_name="导语",
+                    ),
+                ),
+                (
+                    "is_example",
+                    models.BooleanField(
+                        default=False, help_text="演示用的文章，页面上标“示例”。", verbose_name="示例内容"
+                    ),
+                ),
+                (
+                    "stage",
+                    models.CharField(
+                        blank=True,
+                        help_text="如：花期、返青期、越冬前、犊牛断奶。",
+                        max_length=40,
+                        verbose_name="生育期或农时",
+                    ),
+                ),
+                (
+                    "from_month",
+                    models.PositiveSmallIntegerField(
+                        blank=True,
+                        choices=[
+                            (1, "January"),
+                            (2, "February"),
+                            (3, "March"),
+                            (4, "April"),
+                            (5, "May"),
+                            (6, "June"),
+                            (7, "July"),
+                            (8, "August"),
+                            (9, "September"),
+                            (10, "October"),
+                            (11, "November"),
+                            (12, "December"),
+                        ],
+                        help_text="当季文章显示在首页“今天该做什么”。",
+                        null=True,
+                        verbose_name="从几月",
+                    ),
+                ),
+                (
+                    "to_month",
+                    models.PositiveSmallIntegerField(
+                        blank=True,
+                        choices=[
+                            (1, "January"),
+                            (2, "February"),
+                            (3, "March"),
+                            (4, "April"),
+                            (5, "May"),
+                            (6, "June"),
+                            (7, "July"),
+                            (8, "August"),
+                            (9, "September"),
+                            (10, "October"),
+                            (11, "November"),
+                            (12, "December"),
+                        ],
+                        help_text="可以跨年，如 11 月到 2 月。",
+                        null=True,
+                        verbose_name="到几月",
+                    ),
+                ),
+                (
+                    "published_on",
+                    models.DateField(default=django.utils.timezone.localdate, verbose_name="发布日期"),
+                ),
+                (
+                    "reviewed_on",
+                    models.DateField(
+                        default=django.utils.timezone.localdate,
+                        help_text="最近一次由农技人员通读核对的日期。",
+                        verbose_name="最近审核日期",
+                    ),
+                ),
+                (
+                    "review_on",
+                    models.DateField(
+                        blank=True,
+                        help_text="到期还没有复核，页面会提醒读者。一般不超过一年。",
+                        null=True,
+                        verbose_name="下次复核日期",
+                    ),
+                ),
+                ("author", models.CharField(help_text="姓名和单位。", max_length=60, verbose_name="撰写")),
+                (
+                    "source",
+                    models.CharField(
+                        help_text="技术规程、文件或试验，写全名和编号。", max_length=200, verbose_name="依据"
+                    ),
+                ),
+                (
+                    "body",
+                    wagtail.fields.StreamField(
+                        [
+                            ("heading", 0),
+                            ("paragraph", 1),
+                            ("do_dont", 6),
+                            ("steps", 11),
+                            ("callout", 15),
+                            ("figure", 21),
+                            ("table", 24),
+                        ],
+                        block_lookup={
+                            0: ("cms.blocks.HeadingBlock", (), {}),
+                            1: (
+                                "cms.blocks.ParagraphBlock",
+                                (),
+                                {
+                                    "features": [
+                                        "bold",
+                                        "ol",
+                                        "ul",
+                                        "link",
+                                        "document-link",
+                                        "superscript",
+                                        "subscript",
+                                    ]
+                                },
+                            ),
+                            2: ("wagtail.blocks.CharBlock", (), {"label": "要做", "max_length": 80}),
+                            3: ("wagtail.blocks.ListBlock", (2,), {"label": "要做的", "min_num": 1}),
+                            4: ("wagtail.blocks.CharBlock", (), {"label": "不要做", "max_length": 80}),
+                            5: ("wagtail.blocks.ListBlock", (4,), {"label": "不要做的", "min_num": 1}),
+                            6: ("wagtail.blocks.StructBlock", [[("do", 3), ("dont", 5)]], {}),
+                            7: ("wagtail.blocks.CharBlock", (), {"label": "做什么", "max_length": 40}),
+                            8: (
+                                "wagtail.blocks.TextBlock",
+                                (),
+                                {"label": "怎么做", "required": False, "rows": 2},
+                            ),
+                            9: ("wagtail.blocks.StructBlock", [[("title", 7), ("text", 8)]], {}),
+                            10: (
+                                "wagtail.blocks.ListBlock",
+                                (9,),
+                                {"label": "步骤", "max_num": 9, "min_num": 2},
+                            ),
+                            11: ("wagtail.blocks.StructBlock", [[("steps", 10)]], {}),
+                            12: (
+                                "wagtail.blocks.ChoiceBlock",
+                                [],
+                                {
+                                    "choices": [
+                                        ("info", "提示"),
+                                        ("caution", "注意"),
+                                        ("danger", "危险"),
+                                        ("success", "好办法"),
+                                    ],
+                                    "label": "种类",
+                                },
+                            ),
+                            13: (
+                                "wagtail.blocks.CharBlock",
+                                (),
+                                {"label": "标题", "max_length": 40, "required": False},
+                            ),
+                            14: (
+                                "wagtail.blocks.TextBlock",
+                                (),
+                                {
+                                    "help_text": "一两句话。涉及农药要写安全间隔期。",
+                                    "label": "内容",
+                                    "rows": 3,
+                                },
+                            ),
+                            15: (
+                                "wagtail.blocks.StructBlock",
+                                [[("kind", 12), ("heading", 13), ("text", 14)]],
+                                {},
+                            ),
+                            16: ("wagtail.images.blocks.ImageChooserBlock", (), {"label": "图片"}),
+                            17: (
+                                "wagtail.blocks.CharBlock",
+                                (),
+                                {
+                                    "help_text": "看不见图的人需要知道什么，就写什么；不写“图片”二字。",
+                                    "label": "图片说明（读屏用）",
+                                    "max_length": 120,
+                                },
+                            ),
+                            18: (
+                                "wagtail.blocks.CharBlock",
+                                (),
+                                {
+                                    "help_text": "写地点、时间和作者。",
+                                    "label": "图注",
+                                    "max_length": 120,
+                                    "required": False,
+                                },
+                            ),
+                            19: ("wagtail.blocks.BooleanBlock", (), {"label": "这是地图", "required": False}),
+                            20: (
+                                "wagtail.blocks.CharBlock",
+                                (),
+                                {
+                                    "help_text": "公开的地图必须有审图号，如 甘S(2025)01号。",
+                                    "label": "审图号",
+                                    "max_length": 40,
+                                    "required": False,
+                                },
+                            ),
+                            21: (
+                                "wagtail.blocks.StructBlock",
+                                [
+                                    [
+                                        ("image", 16),
+                                        ("alt", 17),
+                                        ("caption", 18),
+                                        ("is_map", 19),
+                                        ("map_approval_number", 20),
+                                    ]
+                                ],
+                                {},
+                            ),
+                            22: ("wagtail.blocks.CharBlock", (), {"label": "文字", "required": False}),
+                            23: ("wagtail.blocks.DecimalBlock", (), {"label": "数字", "required": False}),
+                            24: (
+                                "wagtail.contrib.typed_table_block.blocks.TypedTableBlock",
+                                [[("text", 22), ("number", 23)]],
+                                {},
+                            ),
+                        },
+                        verbose_name="正文",
+                    ),
+                ),
+                (
+                    "counties",
+                    modelcluster.fields.ParentalManyToManyField(
+                        blank=True,
+                        help_text="全市适用就不选。",
+                        limit_choices_to={"level": "county"},
+                        to="places.unit",
+                        verbose_name="适用县（市、区）",
+                    ),
+                ),
+                (
+                    "subjects",
+                    modelcluster.fields.ParentalManyToManyField(
+                        blank=True, to="cms.subject", verbose_name="作物与畜禽"
+                    ),
+                ),
             ],
             options={
-                'verbose_name': '农技文章',
-                'verbose_name_plural': '农技文章',
+                "verbose_name": "农技文章",
+                "verbose_name_plural": "农技文章",
             },
-            bases=('wagtailcore.page',),
+            bases=("wagtailcore.page",),
         ),
         migrations.CreateModel(
-            name='WarningNotice',
+            name="WarningNotice",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=[('relayed', '气象部门预警（转发）'), ('bureau', '农业农村局提醒')], default='bureau', max_length=10, verbose_name='种类')),
-                ('severity', models.PositiveSmallIntegerField(choices=[(0, '提醒'), (1, '蓝色'), (2, '黄色'), (3, '橙色'), (4, '红色')], default=0, help_text='只有转发的气象预警有颜色级别。', verbose_name='级别')),
-                ('title', models.CharField(help_text='如：霜冻橙色预警；或：强降温，果窖注意保温。', max_length=60, verbose_name='标题')),
-                ('text', models.TextField(help_text='转发时用发布单位的原文；提醒写要做什么，不超过 300 字。', max_length=300, verbose_name='内容')),
-                ('title_en', models.CharField(blank=True, max_length=120, verbose_name='英文标题')),
-                ('text_en', models.TextField(blank=True, max_length=600, verbose_name='英文内容')),
-                ('issuer', models.CharField(help_text='如：静宁县气象台。', max_length=60, verbose_name='发布单位')),
-                ('issued_at', models.DateTimeField(verbose_name='发布时间')),
-                ('expires_at', models.DateTimeField(help_text='到时自动不再显示。', verbose_name='失效时间')),
-                ('is_example', models.BooleanField(default=False, verbose_name='示例内容')),
-                ('link', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.WAGTAIL_PAGE_MODEL, verbose_name='怎么应对（文章）')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[("relayed", "气象部门预警（转发）"), ("bureau", "农业农村局提醒")],
+                        default="bureau",
+                        max_length=10,
+                        verbose_name="种类",
+                    ),
+                ),
+                (
+                    "severity",
+                    models.PositiveSmallIntegerField(
+                        choices=[(0, "提醒"), (1, "蓝色"), (2, "黄色"), (3, "橙色"), (4, "红色")],
+                        default=0,
+                        help_text="只有转发的气象预警有颜色级别。",
+                        verbose_name="级别",
+                    ),
+                ),
+                (
+                    "title",
+                    models.CharField(
+                        help_text="如：霜冻橙色预警；或：强降温，果窖注意保温。",
+                        max_length=60,
+                        verbose_name="标题",
+                    ),
+                ),
+                (
+                    "text",
+                    models.TextField(
+                        help_text="转发时用发布单位的原文；提醒写要做什么，不超过 300 字。",
+                        max_length=300,
+                        verbose_name="内容",
+                    ),
+                ),
+                ("title_en", models.CharField(blank=True, max_length=120, verbose_name="英文标题")),
+                ("text_en", models.TextField(blank=True, max_length=600, verbose_name="英文内容")),
+                (
+                    "issuer",
+                    models.CharField(help_text="如：静宁县气象台。", max_length=60, verbose_name="发布单位"),
+                ),
+                ("issued_at", models.DateTimeField(verbose_name="发布时间")),
+                ("expires_at", models.DateTimeField(help_text="到时自动不再显示。", verbose_name="失效时间")),
+                ("is_example", models.BooleanField(default=False, verbose_name="示例内容")),
+                (
+                    "link",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.WAGTAIL_PAGE_MODEL,
+                        verbose_name="怎么应对（文章）",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': '预警与提醒',
-                'verbose_name_plural': '预警与提醒',
-                'ordering': ['-issued_at'],
-                'constraints': [models.CheckConstraint(condition=models.Q(('expires_at__gt', models.F('issued_at'))), name='warning_expires_after_issue')],
+                "verbose_name": "预警与提醒",
+                "verbose_name_plural": "预警与提醒",
+                "ordering": ["-issued_at"],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("expires_at__gt", models.F("issued_at"))),
+                        name="warning_expires_after_issue",
+                    )
+                ],
             },
         ),
     ]

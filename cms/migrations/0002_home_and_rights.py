@@ -23,7 +23,10 @@ SUBJECTS = (
 )
 PAGE_RIGHTS = ("add", "change", "publish", "lock", "unlock")
 MODEL_RIGHTS = {
-    "editor": (("warningnotice", ("add", "change", "delete", "view")), ("subject", ("add", "change", "view"))),
+    "editor": (
+        ("warningnotice", ("add", "change", "delete", "view")),
+        ("subject", ("add", "change", "view")),
+    ),
     "bureau": (("warningnotice", ("add", "change", "delete", "view")),),
 }
 COLLECTION_RIGHTS = (("wagtailimages", "image"), ("wagtaildocs", "document"))
@@ -95,12 +98,16 @@ def grant(apps: Any, schema_editor: Any) -> None:
     for app_label, model in COLLECTION_RIGHTS:
         for right in ("add", "change", "choose"):
             permission = _permission(apps, app_label, model, f"{right}_{model}")
-            GroupCollectionPermission.objects.get_or_create(group=editor, collection=collection, permission=permission)
+            GroupCollectionPermission.objects.get_or_create(
+                group=editor, collection=collection, permission=permission
+            )
     editor.permissions.add(_permission(apps, "simple_translation", "simpletranslation", "submit_translation"))
     for name, rights in MODEL_RIGHTS.items():
         group = Group.objects.get(name=name)
         for model, actions in rights:
-            group.permissions.add(*(_permission(apps, "cms", model, f"{action}_{model}") for action in actions))
+            group.permissions.add(
+                *(_permission(apps, "cms", model, f"{action}_{model}") for action in actions)
+            )
 
 
 class Migration(migrations.Migration):

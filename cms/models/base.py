@@ -1,4 +1,4 @@
-"""What every page type shares: the lead, the mark of sample content, and the segmented text that search reads."""
+"""What every page type shares: lead, mark of sample content, segmented text for search."""
 
 from __future__ import annotations
 
@@ -51,7 +51,11 @@ class BasePage(Page):
         return segment_for_index(self.text_for_search())
 
     def text_for_search(self) -> str:
-        """Plain text of the page without its title; types add what they hold."""
+        """What the index holds besides the title; types add names that the text itself may lack."""
+        return self.readable_text()
+
+    def readable_text(self) -> str:
+        """Plain text of the page as a reader meets it, without its title."""
         parts = [self.introduction]
         body = getattr(self, "body", None)
         if body is not None:

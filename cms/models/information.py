@@ -119,7 +119,9 @@ class AdvisoryPage(BasePage):
         MultiFieldPanel(
             [
                 FieldRowPanel([FieldPanel("author"), FieldPanel("source")]),
-                FieldRowPanel([FieldPanel("published_on"), FieldPanel("reviewed_on"), FieldPanel("review_on")]),
+                FieldRowPanel(
+                    [FieldPanel("published_on"), FieldPanel("reviewed_on"), FieldPanel("review_on")]
+                ),
             ],
             heading="来源与复核",
         ),
@@ -144,14 +146,16 @@ class AdvisoryPage(BasePage):
             raise ValidationError(errors)
 
     def save(self, *args: Any, **kwargs: Any) -> Any:
-        """Save and index: Wagtail indexes before crops and counties are written, so their names would be missing."""
+        """Save, then index: Wagtail indexes before crops and counties are written."""
         result = super().save(*args, **kwargs)
         index.insert_or_update_object(self)
         return result
 
     def text_for_search(self) -> str:
-        """Crop, stage and county names too: a reader looks for 静宁苹果 even where the text says only 果园."""
-        names = [subject.name for subject in self.subjects.all()] + [unit.name for unit in self.counties.all()]
+        """Crop, stage and county names too: 静宁苹果 finds a text that says only 果园."""
+        names = [subject.name for subject in self.subjects.all()] + [
+            unit.name for unit in self.counties.all()
+        ]
         english = [subject.name_en for subject in self.subjects.all()]
         return "\n".join([" ".join([*names, *english, self.stage]), super().text_for_search()])
 
@@ -178,7 +182,9 @@ class NewsIndexPage(BasePage):
 
     def get_context(self, request: HttpRequest, *args: Any, **kwargs: Any) -> dict[str, Any]:
         context: dict[str, Any] = super().get_context(request, *args, **kwargs)
-        context["page_obj"] = Paginator(selectors.news_below(self), PAGE_SIZE).get_page(request.GET.get("page"))
+        context["page_obj"] = Paginator(selectors.news_below(self), PAGE_SIZE).get_page(
+            request.GET.get("page")
+        )
         return context
 
 

@@ -12,7 +12,7 @@ from wagtail.admin.panels import FieldPanel, FieldRowPanel
 
 
 class Subject(models.Model):
-    """A crop or kind of livestock that advice can be about. Codes are those of the crop map where there is one."""
+    """A crop or kind of livestock that advice can be about; coded as in the crop map."""
 
     code = models.SlugField("代码", max_length=40, unique=True)
     name = models.CharField("名称", max_length=20)
@@ -44,9 +44,9 @@ class WarningQuerySet(models.QuerySet["WarningNotice"]):
 class WarningNotice(models.Model):
     """A warning for farmers: relayed word for word from a weather station, or the bureau's own advice.
 
-    Weather warning signals are issued by weather stations only; a relay must be the latest text with the station's
-    name and issue time, and goes when it expires (气象灾害预警信号发布与传播办法). So the two kinds are kept apart,
-    and only relayed ones carry a colour level.
+    Weather warning signals are issued by weather stations only; a relay must be the latest text with the
+    station's name and issue time, and goes when it expires (气象灾害预警信号发布与传播办法). So the two kinds
+    are kept apart, and only relayed ones carry a colour level.
     """
 
     class Kind(models.TextChoices):
@@ -65,14 +65,21 @@ class WarningNotice(models.Model):
         "级别", choices=Severity.choices, default=Severity.NONE, help_text="只有转发的气象预警有颜色级别。"
     )
     title = models.CharField("标题", max_length=60, help_text="如：霜冻橙色预警；或：强降温，果窖注意保温。")
-    text = models.TextField("内容", max_length=300, help_text="转发时用发布单位的原文；提醒写要做什么，不超过 300 字。")
+    text = models.TextField(
+        "内容", max_length=300, help_text="转发时用发布单位的原文；提醒写要做什么，不超过 300 字。"
+    )
     title_en = models.CharField("英文标题", max_length=120, blank=True)
     text_en = models.TextField("英文内容", max_length=600, blank=True)
     issuer = models.CharField("发布单位", max_length=60, help_text="如：静宁县气象台。")
     issued_at = models.DateTimeField("发布时间")
     expires_at = models.DateTimeField("失效时间", help_text="到时自动不再显示。")
     link = models.ForeignKey(
-        "wagtailcore.Page", models.SET_NULL, null=True, blank=True, related_name="+", verbose_name="怎么应对（文章）"
+        "wagtailcore.Page",
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name="怎么应对（文章）",
     )
     is_example = models.BooleanField("示例内容", default=False)
 

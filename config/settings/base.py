@@ -136,7 +136,7 @@ STORAGES = {
 WHITENOISE_MIMETYPES = {".mjs": "text/javascript"}
 MEDIA_URL = "/media/"
 MEDIA_ROOT = VAR_DIR / "media"
-# Whether Django hands out uploaded files itself; on a public server the web server in front does (see deploy/).
+# Whether Django hands out uploaded files itself; on a public server the web server in front does.
 SERVE_MEDIA = os.environ.get("SERVE_MEDIA") == "1"
 
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
@@ -165,6 +165,8 @@ X_FRAME_OPTIONS = "SAMEORIGIN"
 WAGTAIL_SITE_NAME = "智慧平凉农业"
 WAGTAILADMIN_BASE_URL = os.environ.get("SITE_URL", "http://127.0.0.1:8000")
 WAGTAILSEARCH_BACKENDS = {"default": {"BACKEND": "wagtail.search.backends.database"}}
+# What the search page shows beside pages: callables (query, words) -> cms.search.OtherHits.
+SEARCH_PROVIDERS = ["config.search.products", "config.search.orchards_of_farms"]
 WAGTAILDOCS_EXTENSIONS = ["csv", "docx", "pdf", "pptx", "txt", "xlsx", "zip"]
 WAGTAIL_ENABLE_UPDATE_CHECK = False  # no foreign host is asked
 WAGTAIL_GRAVATAR_PROVIDER_URL = None

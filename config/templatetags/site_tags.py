@@ -1,4 +1,4 @@
-"""Small helpers of the base template: navigation, the other language, filters for numbers as people read them."""
+"""Small helpers of the base template: navigation, the other language, numbers as people read them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ register = template.Library()
 
 @register.simple_tag(takes_context=True)
 def language_url(context: dict[str, Any], language: str) -> str:
-    """Address of the shown page in another language; the home page of that language where it is not translated."""
+    """Address of the shown page in another language; that language's home where it is not translated."""
     request: HttpRequest | None = context.get("request")
     home = translated_home(language)
     if request is None:

@@ -12,7 +12,9 @@ from accounts.services import load_demo_users
 
 
 class Command(BaseCommand):
-    help = "Make the demo's invented people and print how to sign in as each (also kept in var/demo_users.txt)."
+    help = (
+        "Make the demo's invented people and print how to sign in as each (also kept in var/demo_users.txt)."
+    )
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:

@@ -14,7 +14,9 @@ class Command(BaseCommand):
     help = "Put sample pages (marked 示例) into the site. Existing pages stay as they are."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--reset", action="store_true", help="write the sample text over existing sample pages")
+        parser.add_argument(
+            "--reset", action="store_true", help="write the sample text over existing sample pages"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         report = load_demo_content(reset=options["reset"])
