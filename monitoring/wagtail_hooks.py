@@ -52,7 +52,16 @@ class RunViewSet(LookOnlyViewSet):
     list_display = ["title", "run_id", "version", "simulated", "season_end", "imported_at", "current"]
     list_filter = ["simulated", "current"]
     search_fields = ["title", "run_id"]
-    inspect_view_fields = ["run_id", "version", "title", "simulated", "season_start", "season_end", "digest", "folder"]
+    inspect_view_fields = [
+        "run_id",
+        "version",
+        "title",
+        "simulated",
+        "season_start",
+        "season_end",
+        "digest",
+        "folder",
+    ]
 
 
 class ReviewViewSet(LookOnlyViewSet):

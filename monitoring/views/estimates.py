@@ -92,7 +92,11 @@ def _groups(
     wanted = Q()
     for crop, unit in keys:
         wanted |= Q(crop=crop, unit_adcode=unit)
-    ordered = rows.filter(wanted).order_by("unit_adcode", "crop", "method", "class_name").prefetch_related("reviews__user")
+    ordered = (
+        rows.filter(wanted)
+        .order_by("unit_adcode", "crop", "method", "class_name")
+        .prefetch_related("reviews__user")
+    )
     groups = selectors.group_estimates(request.user, list(ordered))
     order = {key: number for number, key in enumerate(keys)}
     groups.sort(key=lambda group: order[group.crop, group.unit_adcode])
@@ -128,7 +132,9 @@ def estimates_csv(request: HttpRequest) -> StreamingHttpResponse:
     chosen = {name: request.GET.get(name, "") for name in _FILTERS}
     chosen["product"] = chosen["product"] or "area"
     rows = _filtered(request, run, chosen).order_by("unit_adcode", "crop", "class_name", "method")
-    response = StreamingHttpResponse(csv_lines(rows.iterator(chunk_size=500)), content_type="text/csv; charset=utf-8")
+    response = StreamingHttpResponse(
+        csv_lines(rows.iterator(chunk_size=500)), content_type="text/csv; charset=utf-8"
+    )
     name = f"{run.run_id if run else 'none'}-{chosen['product']}.csv"
     response.headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{urlencode({'': name})[1:]}"
     return response
@@ -151,12 +157,18 @@ def review_estimates(request: HttpRequest) -> HttpResponseRedirect:
         messages.error(request, str(error))
     else:
         text = (
-            ngettext("已通过 %(count)d 条结果，公众现在可以看到。", "已通过 %(count)d 条结果，公众现在可以看到。", len(rows))
+            ngettext(
+                "已通过 %(count)d 条结果，公众现在可以看到。",
+                "已通过 %(count)d 条结果，公众现在可以看到。",
+                len(rows),
+            )
             if decision == Review.Decision.ACCEPT
             else _("已退回 %(count)d 条结果。")
         )
         messages.success(request, text % {"count": len(rows)})
     back = request.POST.get("next", "")
-    if not url_has_allowed_host_and_scheme(back, allowed_hosts={request.get_host()}, require_https=request.is_secure()):
+    if not url_has_allowed_host_and_scheme(
+        back, allowed_hosts={request.get_host()}, require_https=request.is_secure()
+    ):
         back = reverse("monitoring:estimates")
     return redirect(back)

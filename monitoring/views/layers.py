@@ -34,7 +34,11 @@ def tile(request: HttpRequest, key: str, kind: str, z: int, x: int, y: int, fmt:
     run = _run(request, key)
     if kind not in selectors.visible_layers(request.user, run):
         raise Http404("no such layer")
-    etag = '"' + hashlib.sha256(f"{PALETTE_VERSION} {run.digest} {kind} {z} {x} {y} {fmt}".encode()).hexdigest()[:32] + '"'
+    etag = (
+        '"'
+        + hashlib.sha256(f"{PALETTE_VERSION} {run.digest} {kind} {z} {x} {y} {fmt}".encode()).hexdigest()[:32]
+        + '"'
+    )
     wanted = parse_etags(request.headers.get("If-None-Match", ""))
     response: HttpResponse
     if etag in wanted or "*" in wanted:

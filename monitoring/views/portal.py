@@ -113,7 +113,9 @@ def _map_config(run: Run | None, layers: list[str], layer: str) -> dict[str, Any
         "layer": layer,
         # The tile address with MapLibre's own place holders; only layers that the reader may see are named.
         "tiles": {
-            name: reverse("monitoring:tile", args=[run.key, name, 0, 0, 0, "webp"]).replace("0/0/0.", "{z}/{x}/{y}.")
+            name: reverse("monitoring:tile", args=[run.key, name, 0, 0, 0, "webp"]).replace(
+                "0/0/0.", "{z}/{x}/{y}."
+            )
             for name in layers
         }
         if run
@@ -163,7 +165,9 @@ def _parcel(request: HttpRequest, run: Run, context: dict[str, Any]) -> int:
     )
     wanted = series.filter(index__iexact="NDVI").first() or series.first()
     if wanted is None:
-        context["problem"] = _("这次运行里没有地块“%(code)s”的曲线。请从列表里选一个地块。") % {"code": context["parcel"]}
+        context["problem"] = _("这次运行里没有地块“%(code)s”的曲线。请从列表里选一个地块。") % {
+            "code": context["parcel"]
+        }
         return 404
     curve = selectors.series_curve(request.user, wanted, label=context["parcel"])
     context |= {"curve": curve, "svg": season_curve_svg(curve)}
@@ -203,5 +207,3 @@ def _facts(run: Run, facts: PixelFacts) -> list[tuple[str, str]]:
     elif facts.growth_code == labels.NOT_MONITORABLE_CODE:
         rows.append((_("长势"), _("不可监测（云或观测不足）")))
     return rows
-
-

@@ -25,7 +25,9 @@ class Command(BaseCommand):
             help="the run id is here with accepted numbers: import the other content as a new version beside them",
         )
         parser.add_argument("--parcels", type=Path, help="vector file with the outlines of the run's parcels")
-        parser.add_argument("--id-field", default="id", help="field of --parcels with the parcel code (default: id)")
+        parser.add_argument(
+            "--id-field", default="id", help="field of --parcels with the parcel code (default: id)"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
@@ -39,7 +41,9 @@ class Command(BaseCommand):
                     f"{imported.series} curves{', simulated data' if imported.run.simulated else ''}"
                 )
             if options["parcels"]:
-                count = import_parcels(path=options["parcels"], id_field=options["id_field"], simulated=simulated)
+                count = import_parcels(
+                    path=options["parcels"], id_field=options["id_field"], simulated=simulated
+                )
                 self.stdout.write(f"{count} parcel outlines imported")
         except MonitoringError as error:
             raise CommandError(str(error), returncode=2) from error

@@ -57,7 +57,9 @@ def person(units: None) -> Callable[..., User]:
     """Makes a person of a role: `person("county", county="620826")`."""
 
     def make(role: str = "", county: str | None = None) -> User:
-        user = User.objects.create_user(f"{role or 'visitor'}-{county or 'x'}", password="x", county_id=county)
+        user = User.objects.create_user(
+            f"{role or 'visitor'}-{county or 'x'}", password="x", county_id=county
+        )
         if role:
             user.groups.add(Group.objects.get_or_create(name=role)[0])
         return user
@@ -92,5 +94,9 @@ def others(person: Callable[..., User]) -> dict[str, User]:
 def wheat(imported: Run) -> Estimate:
     """Jingning's adjusted wheat area, a draft."""
     return Estimate.objects.get(
-        run=imported, product="area", crop="winter_wheat", unit_adcode="620826", method="adjusted_count_model_based"
+        run=imported,
+        product="area",
+        crop="winter_wheat",
+        unit_adcode="620826",
+        method="adjusted_count_model_based",
     )

@@ -40,7 +40,13 @@ def dates_of(year: int) -> list[str]:
 
 
 def build_run(
-    folder: Path, *, run_id: str = "demo-2026", year: int = 2026, size: int = 96, seed: int = 1, scale: float = 1.0
+    folder: Path,
+    *,
+    run_id: str = "demo-2026",
+    year: int = 2026,
+    size: int = 96,
+    seed: int = 1,
+    scale: float = 1.0,
 ) -> Path:
     """Write a run folder and seal it. `scale` multiplies the areas, so that two versions differ."""
     folder.mkdir(parents=True)
@@ -122,7 +128,12 @@ def estimates(run_id: str, year: int, scale: float = 1.0) -> pd.DataFrame:
     }
     for unit_number, unit in enumerate(UNITS):
         share = (1.0, 1.0, 0.4, 0.6, 0.5)[unit_number]
-        for crop, hectares in (("winter_wheat", 900.0), ("spring_maize", 800.0), ("apple", 600.0), ("other", 200.0)):
+        for crop, hectares in (
+            ("winter_wheat", 900.0),
+            ("spring_maize", 800.0),
+            ("apple", 600.0),
+            ("other", 200.0),
+        ):
             value = hectares * share * scale
             area = {**base, "product": "area", "crop": crop, "class": "", "unit_adcode": unit, "unit": "ha"}
             rows.append({**area, "value": value * 0.95, "method": "pixel_count"})

@@ -77,7 +77,9 @@ def test_a_run_comes_in_with_all_its_rows(units: None, runs_dir: Path, run_folde
     assert (row.value, row.se, row.ci_low, row.ci_high) == (600.0, 12.0, 576.0, 624.0)
     assert (row.unit, row.n_samples, row.state, row.place_id) == ("ha", 400, "draft", "620826")
     assert row.monitorable_share is None  # NaN is "not given", never a number
-    assert Estimate.objects.get(product="stage", unit_adcode="parcel:P-001", class_name="heading").place is None
+    assert (
+        Estimate.objects.get(product="stage", unit_adcode="parcel:P-001", class_name="heading").place is None
+    )
     curve = Series.objects.get(scope="parcel", scope_id="P-001")
     assert [point[0] for point in curve.points] == dates_of(2026)
     assert curve.points[2][1] is None  # cloudy
@@ -169,7 +171,9 @@ def test_rows_of_another_run_are_refused(units: None, runs_dir: Path, copy: Path
 
 
 def test_a_bad_date_is_refused(units: None, runs_dir: Path, copy: Path) -> None:
-    message = refused(runs_dir, change_table(copy, "estimates.parquet", lambda t: t.assign(period_end="soon")))
+    message = refused(
+        runs_dir, change_table(copy, "estimates.parquet", lambda t: t.assign(period_end="soon"))
+    )
     assert "'soon'" in message
 
 
@@ -254,7 +258,9 @@ def test_parcels_come_in_with_their_township(imported: Run, tmp_path: Path, run_
     assert Parcel.objects.count() == 2
 
 
-def test_bad_parcel_files_are_refused(imported: Run, runs_dir: Path, run_folder: Path, tmp_path: Path) -> None:
+def test_bad_parcel_files_are_refused(
+    imported: Run, runs_dir: Path, run_folder: Path, tmp_path: Path
+) -> None:
     path = parcels_file(tmp_path / "parcels.geojson")
     assert "--id-field" in refused(runs_dir, run_folder, "--parcels", path, "--id-field", "nr")
     document = json.loads(path.read_text())

@@ -27,7 +27,9 @@ def test_accepting_makes_a_number_public_and_returning_takes_it_back(bureau: Use
     assert [row.pk for row in selectors.accepted_estimates()] == [wheat.pk]
     return_estimate(user=bureau, estimate=accepted, reason="confusion", comment="混入苹果")
     assert not selectors.accepted_estimates().exists()
-    log = list(wheat.reviews.order_by("pk").values_list("decision", "reason", "comment", "state_before", "user"))
+    log = list(
+        wheat.reviews.order_by("pk").values_list("decision", "reason", "comment", "state_before", "user")
+    )
     assert log == [
         ("accept", "", "与台账一致", "draft", bureau.pk),
         ("return", "confusion", "混入苹果", "accepted", bureau.pk),
@@ -37,7 +39,9 @@ def test_accepting_makes_a_number_public_and_returning_takes_it_back(bureau: Use
 
 
 @pytest.mark.django_db
-def test_county_staff_decide_on_their_county_and_its_townships(county: User, wheat: Estimate, imported: Run) -> None:
+def test_county_staff_decide_on_their_county_and_its_townships(
+    county: User, wheat: Estimate, imported: Run
+) -> None:
     accept_estimate(user=county, estimate=wheat)
     accept_estimate(user=county, estimate=Estimate.objects.filter(run=imported, unit_adcode="620826100")[0])
     for unit in ("region", "620822", "parcel:P-001"):
