@@ -85,9 +85,11 @@ def train(
     with _told():
         from models.card import check_target
         from models.samples import read_samples
+        from models.series import check_classes
 
         check_target(out)
         read = read_samples(samples, table=table, group_km=group_km)
+        check_classes(read.data.y, where=str(samples))
         names = _channel_names(channels, read)
         if folds == 1:
             raise SampleFileError(
@@ -160,8 +162,10 @@ def evaluate_crop_type(
                 "cross-validate --train; exactly one of them."
             )
         from models.samples import read_samples
+        from models.series import check_classes
 
         read = read_samples(train, table=table, group_km=group_km)
+        check_classes(read.data.y, where=str(train))
         other = None if test is None else read_samples(test)
         if other is not None:
             _check_pair(read, other)

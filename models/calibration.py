@@ -77,11 +77,15 @@ def fit_temperature(log_probabilities: NDArray[np.floating], codes: NDArray[np.i
     float
         Between 0.05 and 20.
     """
-    rows = np.arange(len(codes))
+    n, k = log_probabilities.shape
+    # Where every held-out sample is right, plain likelihood asks for certainty. The targets are smoothed by
+    # Laplace's rule of succession instead, as Platt 1999 does: n right ones speak for (n + 1) / (n + k).
+    target = np.full((n, k), 1.0 / (n + k))
+    target[np.arange(n), codes] = (n + 1.0) / (n + k)
 
     def loss(log_temperature: float) -> float:
         probabilities = apply_temperature(log_probabilities, float(np.exp(log_temperature)))
-        return float(-np.log(np.maximum(probabilities[rows, codes], _TINY)).mean())
+        return float(-(target * np.log(np.maximum(probabilities, _TINY))).sum() / n)
 
     found = minimize_scalar(loss, bounds=(np.log(0.05), np.log(20.0)), method="bounded")
     return float(np.exp(found.x))

@@ -14,11 +14,11 @@ import safetensors.torch
 import torch
 from numpy.typing import ArrayLike, NDArray
 from safetensors import SafetensorError
-from sklearn.model_selection import StratifiedGroupKFold
 
 from models.calibration import Calibration, calibrate
 from models.card import CARD, WEIGHTS, ModelCard, code_version, read_folder, write_folder
 from models.errors import ModelError, ModelFileError, SeriesError
+from models.groups import split_groups
 from models.layers import NetworkShape, TemporalEnsemble
 from models.series import LabelledSeries, check_classes, check_labelled, check_names, check_series
 from models.training import Progress, TrainingSettings, train_ensemble
@@ -280,11 +280,9 @@ def _held_out(
     counts = np.bincount(codes)
     if members < 2 or len(np.unique(groups)) < CALIBRATION_PARTS or len(codes) < 10 * CALIBRATION_PARTS:
         return None
-    parts = StratifiedGroupKFold(
-        min(CALIBRATION_PARTS, int(counts.max())), shuffle=True, random_state=seed
-    ).split(np.zeros(len(codes)), codes, groups)
+    parts = split_groups(codes, groups, parts=min(CALIBRATION_PARTS, int(counts.max())), seed=seed)
     held = np.zeros((len(codes), members), dtype=bool)
-    for half, (_, rows) in zip(range(2), parts, strict=False):
+    for half, (_, rows) in zip(range(2), parts[:2], strict=True):
         # A class may lie in few groups; what would take most of it from a member stays in training.
         scarce = np.bincount(codes[rows], minlength=len(counts)) > counts / 3
         chosen = rows[~scarce[codes[rows]]]

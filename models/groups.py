@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, Final
 
 import numpy as np
@@ -32,8 +33,7 @@ def grouped_folds(y: NDArray[Any], groups: ArrayLike, *, folds: int, seed: int) 
             f"{folds} folds were asked of {len(y)} samples in {n_groups} groups (largest class: {largest} "
             f"samples). Use at most {min(n_groups, largest)} folds, smaller groups, or more samples."
         )
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    splits = [(train, test) for train, test in splitter.split(np.zeros(len(y)), y, number)]
+    splits = split_groups(y, number, parts=folds, seed=seed)
     if any(len(test) == 0 or len(train) == 0 for train, test in splits):
         raise SeriesError(
             f"{folds} folds leave one of them empty, because a few groups hold most samples. Use fewer "
@@ -41,6 +41,15 @@ def grouped_folds(y: NDArray[Any], groups: ArrayLike, *, folds: int, seed: int) 
             "smaller groups."
         )
     return splits
+
+
+def split_groups(y: NDArray[Any], groups: Codes, *, parts: int, seed: int) -> list[tuple[Codes, Codes]]:
+    """(others, part) rows of each of `parts` stratified parts of whole groups."""
+    splitter = StratifiedGroupKFold(parts, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        # A class of fewer samples than parts is no mistake here: it is counted as wrong where it is unknown.
+        warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
+        return list(splitter.split(np.zeros(len(y)), y, groups))
 
 
 def square_groups(lon: ArrayLike, lat: ArrayLike, km: float) -> Codes:

@@ -99,9 +99,10 @@ def read_samples(path: Path, *, table: Path | None = None, group_km: float | Non
 
 def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise SampleFileError(f"{path} is a single array, not an npz. {_CURE}")
+        archive = np.load(path, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise SampleFileError(f"{path} is a single array, not an npz. {_CURE}")
+        with archive:
             return {key: archive[key] for key in archive.files}
     except FileNotFoundError as error:
         raise SampleFileError(

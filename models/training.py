@@ -44,7 +44,8 @@ class TrainingSettings:
     noise : float
         Largest noise on a value, in standard deviations of its channel; half as much on a whole channel.
     shift : int
-        Largest shift of a series in dates: seasons start earlier and later.
+        Largest shift of a series in dates, for models that are to serve seasons that start earlier or later;
+        none by default, since it blurs dates that tell crops of one season apart.
     gaps : float
         Mean share of dates removed from a series: clouds of another year fall on other dates.
     balance : float
@@ -58,7 +59,7 @@ class TrainingSettings:
     weight_decay: float = 2e-2
     mixup: float = 0.3
     noise: float = 0.1
-    shift: int = 1
+    shift: int = 0
     gaps: float = 0.1
     balance: float = 0.25
 
