@@ -23,6 +23,7 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.test.utils import setup_databases
 
 from farms.models import Batch, Grower, ProductKind
 from farms.services import record_batch, register_grower, release_batch
@@ -144,28 +145,35 @@ def place() -> Callable[..., tuple[Order, ...]]:
 # The real server
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def committed(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
-    """A database that another process sees: rows are committed, and the rooms' tables emptied afterwards.
+    """A copy of the test database whose rows are committed, so that another process sees them.
 
-    Not pytest-django's `transactional_db`: that empties every table, among them what migrations filled.
+    Not pytest-django's `transactional_db`, which empties every table, among them what migrations filled.
+    One copy and one server serve a module; its tests use goods of their own.
     """
     with django_db_blocker.unblock():
+        if not connection.settings_dict["NAME"].startswith("test_"):
+            # pytest-django makes the database only when it sees a marked test among those chosen.
+            setup_databases(verbosity=0, interactive=False, aliases={"default"}, keepdb=True)
+        original = connection.settings_dict["NAME"]
+        assert original.startswith("test_"), f"{original} is no test database"
+        copy = f"{original}_committed"
+        connection.close()  # a database with a connection is no template
+        with connection._nodb_cursor() as cursor:
+            cursor.execute(f'drop database if exists "{copy}" with (force)')
+            cursor.execute(f'create database "{copy}" template "{original}"')
+        connection.settings_dict["NAME"] = copy
         try:
             yield
         finally:
-            own = [
-                table
-                for table in connection.introspection.table_names()
-                if table.startswith(("shop_", "farms_")) or table == "django_session"
-            ]
-            with connection.cursor() as cursor:
-                cursor.execute(f"truncate {', '.join(own)}")
-            Unit.objects.filter(adcode="620826").delete()
             connection.close()
+            connection.settings_dict["NAME"] = original
+            with connection._nodb_cursor() as cursor:
+                cursor.execute(f'drop database if exists "{copy}" with (force)')
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def server(committed: None) -> Iterator[str]:
     """Address of the site served by granian in processes of its own, on loopback."""
     database = connection.settings_dict

@@ -12,6 +12,9 @@ from django.db.models import Sum
 
 from shop.models import Checkout, Order, Sku, StockMovement
 
+# One server for the three: they stay in one process of a parallel run.
+pytestmark = pytest.mark.xdist_group("shop_http")
+
 BUYERS = 20
 STOCK = 5
 
@@ -58,7 +61,8 @@ def test_twenty_buyers_for_five_boxes(committed: None, make: Any, new_buyer: Cal
     assert all('value="示例买家"' in page for page in refused), "what was typed was lost"
     sku.refresh_from_db()
     assert sku.stock == 0
-    assert Order.objects.count() == Checkout.objects.count() == STOCK
+    assert Order.objects.filter(lines__sku=sku).count() == STOCK
+    assert Checkout.objects.filter(orders__lines__sku=sku).count() == Checkout.objects.count() == STOCK
     moved = StockMovement.objects.filter(sku=sku)
     assert moved.aggregate(all=Sum("quantity"))["all"] == 0
     assert Counter(moved.values_list("reason", "quantity")) == {("receive", 5): 1, ("order", -1): STOCK}
@@ -74,7 +78,7 @@ def _was_refused(buyer: Any) -> bool:
 def test_carts_in_opposite_order_do_not_wait_for_each_other(
     committed: None, make: Any, new_buyer: Callable[[], Any]
 ) -> None:
-    seller = make.seller()
+    seller = make.seller(2)
     skus = [
         make.sku(make.product(seller, slug=slug, name=slug), code=f"T-{slug.upper()}", stock=4)
         for slug in ("aa", "bb")
@@ -91,12 +95,12 @@ def test_carts_in_opposite_order_do_not_wait_for_each_other(
 def test_a_form_sent_six_times_at_once_makes_one_order(
     committed: None, make: Any, new_buyer: Callable[[], Any]
 ) -> None:
-    sku = make.sku(make.product(make.seller()), stock=9)
+    sku = make.sku(make.product(make.seller(3), slug="cc"), code="T-CC", stock=9)
     buyer = new_buyer()
-    buyer.fill_cart("red-fuji", quantity=2)
+    buyer.fill_cart("cc", quantity=2)
     form = buyer.checkout_fields()
     answers = _all_at_once([lambda: buyer.post("/shop/checkout/", form)] * 6)
-    order = Order.objects.get()
+    order = Order.objects.get(lines__sku=sku)
     assert {path for path, _page in answers} == {f"/shop/orders/{order.number}/"}
     sku.refresh_from_db()
     assert (sku.stock, order.total_fen) == (7, 13600)
