@@ -116,7 +116,7 @@ def _write_passwords(file: Path, logins: list[DemoLogin]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.touch(mode=0o600)
     file.chmod(0o600)
-    lines = [f"{login.person.username} {login.password} {login.person.role_label}" for login in logins]
+    lines = [f"{login.person.username}\t{login.password}" for login in logins]
     file.write_text(
-        "\n".join(["# name password role: the demo's invented people", *lines, ""]), encoding="utf-8"
+        "\n".join(["# name, tab, password of the demo's invented people", *lines, ""]), encoding="utf-8"
     )

@@ -73,7 +73,7 @@ def load_demo_content(*, reset: bool = False) -> DemoReport:
 
 
 def _home() -> HomePage:
-    home = HomePage.objects.filter(locale=Locale.get_default()).first()
+    home: HomePage | None = HomePage.objects.filter(locale=Locale.get_default()).first()
     if home is None:
         raise HomePage.DoesNotExist(
             "There is no home page in the default language. Run `manage.py migrate`; a site whose tree was "

@@ -12,10 +12,10 @@ WIDE, NARROW, LOW, HIGH = 70, 40, 11, 17
 
 
 def film_cross_section() -> bytes:
-    """PNG bytes, 1200 × 420; drawn at twice the size and reduced, which smooths the lines."""
+    """PNG bytes, 1200 × 330; drawn at twice the size and reduced, which smooths the lines."""
     scale = 2
     per_cm = 1200 * scale / (2 * (WIDE + NARROW) + 20)
-    width, height, ground = 1200 * scale, 420 * scale, 300 * scale
+    width, height, ground = 1200 * scale, 330 * scale, 215 * scale
     image = Image.new("RGB", (width, height), "#ffffff")
     draw = ImageDraw.Draw(image)
     surface: list[tuple[float, float]] = [(0, ground)]
@@ -44,5 +44,5 @@ def film_cross_section() -> bytes:
         draw.ellipse([px - 9 * scale, ground + 22 * scale, px + 9 * scale, ground + 40 * scale], fill=LOESS)
     draw.line([(0, height - 2), (width, height - 2)], fill=INK, width=2)
     buffer = BytesIO()
-    image.resize((1200, 420), Image.Resampling.LANCZOS).save(buffer, "PNG", optimize=True)
+    image.resize((1200, 330), Image.Resampling.LANCZOS).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()

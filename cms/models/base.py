@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from django.db import models
+from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 from wagtail.admin.panels import FieldPanel
 from wagtail.models import Page
@@ -40,12 +41,23 @@ class BasePage(Page):
     class Meta:
         abstract = True
 
-    @property
+    def save(self, *args: Any, **kwargs: Any) -> Any:
+        """Save; what was cut into words before is cut anew."""
+        self.forget_words()
+        return super().save(*args, **kwargs)
+
+    def forget_words(self) -> None:
+        """Drop the segmented texts of this object."""
+        for name in ("segmented_title", "segmented_text"):
+            self.__dict__.pop(name, None)
+
+    # Cached, because the indexer asks for each field five times.
+    @cached_property
     def segmented_title(self) -> str:
         """The title cut into words."""
         return segment_for_index(self.title)
 
-    @property
+    @cached_property
     def segmented_text(self) -> str:
         """Everything else a reader can see, cut into words."""
         return segment_for_index(self.text_for_search())

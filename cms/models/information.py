@@ -148,6 +148,7 @@ class AdvisoryPage(BasePage):
     def save(self, *args: Any, **kwargs: Any) -> Any:
         """Save, then index: Wagtail indexes before crops and counties are written."""
         result = super().save(*args, **kwargs)
+        self.forget_words()
         index.insert_or_update_object(self)
         return result
 
@@ -158,6 +159,13 @@ class AdvisoryPage(BasePage):
         ]
         english = [subject.name_en for subject in self.subjects.all()]
         return "\n".join([" ".join([*names, *english, self.stage]), super().text_for_search()])
+
+    @property
+    def season_months(self) -> int:
+        """Length of the season in months; the whole year where none is given."""
+        if self.from_month is None or self.to_month is None:
+            return 12
+        return (self.to_month - self.from_month) % 12 + 1
 
     @property
     def review_overdue(self) -> bool:
