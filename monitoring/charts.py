@@ -1,4 +1,6 @@
-"""Charts made on the server as SVG: readable at 360 px, without script, without inline style (the CSP forbids it)."""
+"""Charts made on the server as SVG: readable at 360 px, without script, without inline style (the CSP
+forbids it).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,8 @@ from django.utils.translation import gettext
 
 from monitoring.curves import Curve, CurvePoint
 
-# Tokens of frontend/css/tokens.css: as attributes, so that the chart also looks right where no sheet of ours is linked.
+# Tokens of frontend/css/tokens.css: as attributes, so that the chart also looks right where no sheet of
+# ours is linked.
 INK: Final = "#1f2421"
 INK_2: Final = "#55605a"
 HAIRLINE: Final = "#e4e0d5"
@@ -33,8 +36,8 @@ def season_curve_svg(curve: Curve, *, width: int = 360, height: int = 260, title
     Parameters
     ----------
     width, height
-        Size of the drawing in its own units; text is 12 of them, so 360 is right for a phone. The picture grows
-        with its box.
+        Size of the drawing in its own units; text is 12 of them, so 360 is right for a phone. The picture
+        grows with its box.
     title
         Heading inside the picture; the default names index, crop and place.
     """
@@ -75,7 +78,8 @@ def season_curve_svg(curve: Curve, *, width: int = 360, height: int = 260, title
     for run in _pieces(curve.points, lambda p: p.smoothed is not None):
         parts.append(_line(((x(p.day), y(p.smoothed or 0)) for p in run), LEAF, 2.75, "curve__this"))
     parts += [
-        f'<circle class="curve__seen" cx="{x(p.day):.1f}" cy="{y(p.observed):.1f}" r="2" fill="{CARD}" stroke="{LEAF}"/>'
+        f'<circle class="curve__seen" cx="{x(p.day):.1f}" cy="{y(p.observed):.1f}" r="2" '
+        f'fill="{CARD}" stroke="{LEAF}"/>'
         for p in curve.points
         if p.observed is not None
     ]
@@ -208,7 +212,8 @@ def _polygon(
 def _text(
     x: float, y: float, text: str, *, anchor: str = "middle", size: int = _FONT, colour: str = INK_2
 ) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" fill="{colour}" text-anchor="{anchor}">{escape(text)}</text>'
+    place = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"'
+    return f'<text {place} font-size="{size}" fill="{colour}">{escape(text)}</text>'
 
 
 def _frame(width: int, height: int, heading: str, description: str, parts: Sequence[str]) -> SafeString:

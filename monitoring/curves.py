@@ -1,4 +1,6 @@
-"""Season curves as plain data: this year's, last year's moved onto it, and the range of the years before. No database."""
+"""Season curves as plain data: this year's, last year's moved onto it, and the range of the years
+before. No database.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Reads a run folder into plain checked data. What comes from outside is not trusted because it parsed; writes nothing."""
+"""Reads a run folder into plain checked data.
+
+What comes from outside is not trusted because it parsed; writes nothing.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CURE: Final = "Run `eo run` again with the program version of this site; nothing was imported."
-#: A raster with more pixels on a side is slow to show without overviews (rio-tiler issue 819), so it must have them.
+#: A raster with more pixels on a side is slow to show without overviews (rio-tiler issue 819), so it must
+#: have them.
 NEEDS_OVERVIEWS: Final = 1024
 _RUN_ID: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,79}")
 _COLOUR: Final = re.compile(r"#[0-9a-fA-F]{6}")
@@ -106,7 +110,8 @@ def read_run(folder: Path) -> RunIntake:
     for item in (*manifest.crops, *(entry for raster in manifest.rasters for entry in raster.classes)):
         if not _COLOUR.fullmatch(item.colour):
             raise RunImportError(
-                f"{folder}/run.json: class {item.name!r} has the colour {item.colour!r}; expected #rrggbb. {CURE}"
+                f"{folder}/run.json: class {item.name!r} has the colour {item.colour!r}; expected "
+                f"#rrggbb. {CURE}"
             )
     return RunIntake(
         manifest=manifest,
@@ -145,7 +150,8 @@ def _raster(folder: Path, raster: contract.Raster) -> RasterIntake:
                 raise RunImportError(f"{path} has no coordinate system. {CURE}")
             if max(image.width, image.height) > NEEDS_OVERVIEWS and not image.overviews(1):
                 raise RunImportError(
-                    f"{path} is {image.width} × {image.height} pixels without overviews, so the map would be slow. {CURE}"
+                    f"{path} is {image.width} × {image.height} pixels without overviews, so the map "
+                    f"would be slow. {CURE}"
                 )
             if raster.dates and len(raster.dates) != image.count:
                 raise RunImportError(

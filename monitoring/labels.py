@@ -1,4 +1,7 @@
-"""Words and colours of products, classes, stages and methods. Palettes are those of LOOK.md; units are 亩 and ha."""
+"""Words and colours of products, classes, stages and methods.
+
+Palettes are those of LOOK.md; units are 亩 and ha.
+"""
 
 from __future__ import annotations
 

@@ -39,7 +39,8 @@ _local = threading.local()
 
 
 def open_raster(path: str) -> Any:
-    """A dataset of this thread, kept open (opening costs more than a tile): at most 16, least used closed first.
+    """A dataset of this thread, kept open (opening costs more than a tile): at most 16, least used closed
+    first.
 
     A dataset must not be shared between threads or carried over a fork, so each has its own.
     """
@@ -63,8 +64,8 @@ def _rgba(colour: str, alpha: int = 255) -> tuple[int, int, int, int]:
 def palette(kind: str, classes: Iterable[dict[str, Any]]) -> Lut:
     """Colours of a raster's 256 values, (256, 4) uint8; values without a class are transparent.
 
-    The run's own classes count; a growth raster without them gets LOOK's growth colours. Confidence is a ramp of
-    0–100 per cent, 255 is nodata.
+    The run's own classes count; a growth raster without them gets LOOK's growth colours. Confidence is a
+    ramp of 0–100 per cent, 255 is nodata.
     """
     lut = np.zeros((256, 4), np.uint8)
     if kind == "confidence":

@@ -1,4 +1,7 @@
-"""Reads of `monitoring`. What the public may see is decided here, in `visible_estimates`, and nowhere else."""
+"""Reads of `monitoring`.
+
+What the public may see is decided here, in `visible_estimates`, and nowhere else.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,8 @@ PUBLIC: Final = AnonymousUser()
 
 
 def visible_estimates(user: AnyUser) -> QuerySet[Estimate]:
-    """The estimates a person may see: accepted ones for all; drafts for the bureau, and for county staff their own.
+    """The estimates a person may see: accepted ones for all; drafts for the bureau, and for county staff
+    their own.
 
     Replaced versions are nobody's; a returned row is seen by those who may decide on it.
     """
@@ -237,7 +241,9 @@ def unit_states(user: AnyUser, run: Run) -> dict[str, UnitState]:
 
 
 def earlier_runs(user: AnyUser, run: Run) -> list[tuple[int, Run]]:
-    """(years before, run) of the same season in earlier years, last year first; never real beside simulated."""
+    """(years before, run) of the same season in earlier years, last year first; never real beside
+    simulated.
+    """
     found: dict[int, Run] = {}
     candidates = visible_runs(user).filter(
         simulated=run.simulated, season_start__lt=run.season_start, current=True
@@ -283,14 +289,9 @@ def series_curve(user: AnyUser, series: Series, *, label: str) -> Curve:
     for years, other in runs:
         if item := same.get(other.pk):
             earlier.append((years, moved(points_of(item.points), years)))
-    return _curve(
-        run,
-        label,
-        labels.crop_label(run.crops, series.crop) if series.crop else "",
-        series.index,
-        points_of(series.points),
-        earlier,
-    )
+    crop = labels.crop_label(run.crops, series.crop) if series.crop else ""
+    points = points_of(series.points)
+    return _curve(run=run, label=label, crop=crop, index=series.index, points=points, earlier=earlier)
 
 
 def pixel_curve(user: AnyUser, run: Run, lon: float, lat: float) -> Curve | None:
@@ -303,10 +304,12 @@ def pixel_curve(user: AnyUser, run: Run, lon: float, lat: float) -> Curve | None
         for years, other in earlier_runs(user, run)
         if (found := pixel_points(other, lon, lat))
     ]
-    return _curve(run, f"{lon:.4f}°E {lat:.4f}°N", "", "NDVI", points, earlier)
+    place = f"{lon:.4f}°E {lat:.4f}°N"
+    return _curve(run=run, label=place, crop="", index="NDVI", points=points, earlier=earlier)
 
 
 def _curve(
+    *,
     run: Run,
     label: str,
     crop: str,

@@ -45,10 +45,10 @@ class ImportedRun:
 def import_run(*, path: Path, new_version: bool = False) -> ImportedRun:
     """Take a run folder in, whole or not at all; the same folder again changes nothing.
 
-    The folder is verified, copied into `RUNS_DIR`, and the copy is verified too, so what the site reads is what
-    was checked. Another content under a known run id becomes a new version: drafts of the old one are superseded.
-    Where the old version has accepted numbers this needs `new_version`; they stay public until the
-    new version's numbers are accepted.
+    The folder is verified, copied into `RUNS_DIR`, and the copy is verified too, so what the site reads is
+    what was checked. Another content under a known run id becomes a new version: drafts of the old one
+    are superseded. Where the old version has accepted numbers this needs `new_version`; they stay public
+    until the new version's numbers are accepted.
 
     Raises
     ------
@@ -85,10 +85,7 @@ def _store(intake: RunIntake, partial: Path, *, new_version: bool) -> ImportedRu
     folder = f"{manifest.run_id}.{intake.digest[:10]}"
     target = Path(settings.RUNS_DIR) / folder
     known = Run.objects.filter(digest=intake.digest).first()
-    if known is None:
-        run = _create_run(intake, folder, new_version=new_version)
-    else:
-        run = known
+    run = known or _create_run(intake, folder, new_version=new_version)
     if known is None or not target.is_dir():
         # An import that was killed after this rename left a folder without a row: it is replaced.
         shutil.rmtree(target, ignore_errors=True)
@@ -102,9 +99,9 @@ def _create_run(intake: RunIntake, folder: str, *, new_version: bool) -> Run:
     accepted = Estimate.objects.filter(run__in=older, state=Estimate.State.ACCEPTED).count()
     if accepted and not new_version:
         raise RunImportError(
-            f"Run {manifest.run_id} is here in version {older[-1].version} with {accepted} accepted estimate(s), and this "
-            "folder has other content. Add --new-version to import it beside them: the accepted numbers stay public "
-            "until the new ones are accepted. Nothing was imported."
+            f"Run {manifest.run_id} is here in version {older[-1].version} with {accepted} accepted "
+            "estimate(s), and this folder has other content. Add --new-version to import it beside them: the "
+            "accepted numbers stay public until the new ones are accepted. Nothing was imported."
         )
     Run.objects.filter(pk__in=[run.pk for run in older]).update(current=False)
     Estimate.objects.filter(run__in=older, state=Estimate.State.DRAFT).update(state=Estimate.State.SUPERSEDED)
@@ -187,7 +184,8 @@ def import_parcels(*, path: Path, id_field: str = "id", simulated: bool = False)
         )
     if id_field not in fields:
         raise RunImportError(
-            f"{path} has no field {id_field!r}; its fields are {', '.join(fields)}. Name the right one with --id-field."
+            f"{path} has no field {id_field!r}; its fields are {', '.join(fields)}. Name the right one "
+            "with --id-field."
         )
     column = {name: table[index] for index, name in enumerate(fields)}
     transformer = pyproj.Transformer.from_crs(meta["crs"] or "EPSG:4326", "EPSG:4326", always_xy=True)
@@ -202,10 +200,11 @@ def import_parcels(*, path: Path, id_field: str = "id", simulated: bool = False)
             )
         if not code or code in seen or len(code) > 60:
             raise RunImportError(
-                f"{path}, parcel {row}: code {code!r} is empty, too long or comes twice. Correct it; nothing was imported."
+                f"{path}, parcel {row}: code {code!r} is empty, too long or comes twice. Correct it; "
+                "nothing was imported."
             )
         seen.add(code)
-        shape = shapely.transform(shape, lambda x, y: transformer.transform(x, y), interleaved=False)
+        shape = shapely.transform(shape, transformer.transform, interleaved=False)
         outline = GEOSGeometry(memoryview(shapely.to_wkb(shape)), srid=4326)
         if not isinstance(outline, MultiPolygon):
             outline = MultiPolygon(outline, srid=4326)
@@ -259,7 +258,8 @@ def return_estimate(*, user: User, estimate: Estimate, reason: str, comment: str
 def review(
     *, user: User, seen: Sequence[Seen], decision: Review.Decision, reason: str = "", comment: str = ""
 ) -> list[Estimate]:
-    """Decide on estimates that belong together (a crop's area by all methods, its five growth classes): all or none.
+    """Decide on estimates that belong together (a crop's area by all methods, its five growth classes):
+    all or none.
 
     Raises
     ------
@@ -270,14 +270,7 @@ def review(
     ReviewError
         No reason for a return, an unknown reason, or nothing to decide.
     """
-    if decision not in (Review.Decision.ACCEPT, Review.Decision.RETURN):
-        raise ReviewError(_("决定只能是通过或退回。"))
-    if decision == Review.Decision.RETURN and not reason:
-        raise ReviewError(_("退回要选一个原因，填报单位才知道改什么。"))
-    if reason not in Review.Reason.values:
-        raise ReviewError(_("没有这个原因：%(reason)s。请从列表中选。") % {"reason": reason})
-    if not seen:
-        raise ReviewError(_("没有选中任何结果。请勾选后再提交。"))
+    _check_form(seen, decision, reason)
     versions = {item.pk: item.row_version for item in seen}
     rows = list(
         Estimate.objects.select_for_update(of=("self",))
@@ -304,6 +297,17 @@ def review(
             for old in _older_accepted(row):
                 _decide(old, user, Review.Decision.SUPERSEDE, Estimate.State.SUPERSEDED)
     return rows
+
+
+def _check_form(seen: Sequence[Seen], decision: Review.Decision, reason: str) -> None:
+    if decision not in (Review.Decision.ACCEPT, Review.Decision.RETURN):
+        raise ReviewError(_("决定只能是通过或退回。"))
+    if decision == Review.Decision.RETURN and not reason:
+        raise ReviewError(_("退回要选一个原因，填报单位才知道改什么。"))
+    if reason not in Review.Reason.values:
+        raise ReviewError(_("没有这个原因：%(reason)s。请从列表中选。") % {"reason": reason})
+    if not seen:
+        raise ReviewError(_("没有选中任何结果。请勾选后再提交。"))
 
 
 def _decide(

@@ -1,4 +1,6 @@
-"""The staff menu leads to the review table; runs and the review log can be looked through in the admin, not changed."""
+"""The staff menu leads to the review table; runs and the review log can be looked through in the
+admin, not changed.
+"""
 
 from __future__ import annotations
 

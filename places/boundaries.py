@@ -1,4 +1,7 @@
-"""Reads a boundary file (GPKG, GeoJSON, Shapefile, zipped or not) into checked, repaired outlines. Writes nothing."""
+"""Reads a boundary file (GPKG, GeoJSON, Shapefile, zipped or not) into checked, repaired outlines.
+
+Writes nothing.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +79,8 @@ def read_boundaries(
     Parameters
     ----------
     datum
-        "file": what the file's own CRS says. "gcj02": coordinates are GCJ-02 degrees, whatever the file claims
+        "file": what the file's own CRS says. "gcj02": coordinates are GCJ-02 degrees,
+        whatever the file claims
         (AMap, DataV). "wgs84" and "cgcs2000": degrees of that datum where the file carries no CRS.
     where
         An OGR SQL condition that leaves rows out, e.g. ``adcode LIKE '6208%'``.
@@ -89,14 +93,14 @@ def read_boundaries(
     fields, table, geometries, crs = _read(path, where=where, layer=layer)
     if len(geometries) == 0:
         raise BoundaryFileError(
-            f"{path} holds no feature{f' where {where}' if where else ''}. Give a file with the polygons of the "
-            f"{level} units."
+            f"{path} holds no feature{f' where {where}' if where else ''}. Give a file with the "
+            f"polygons of the {level} units."
         )
     kinds = sorted({shapely.from_wkb(g).geom_type if g is not None else "no geometry" for g in geometries})
     if not set(kinds) <= {"Polygon", "MultiPolygon"}:
         raise BoundaryFileError(
-            f"{path} holds {', '.join(kinds)}; boundaries must be Polygon or MultiPolygon. Export the areas, not their "
-            "lines or centres; for a file of several layers name one with --layer."
+            f"{path} holds {', '.join(kinds)}; boundaries must be Polygon or MultiPolygon. Export the "
+            "areas, not their lines or centres; for a file of several layers name one with --layer."
         )
     codes = [
         _code_text(value) for value in table[_field(path, fields, code_field, CODE_FIELDS, "--code-field")]
@@ -107,7 +111,10 @@ def read_boundaries(
     reproject = _to_wgs84(path, crs, datum)
     found: dict[str, Boundary] = {}
     for row, (code, name, wkb) in enumerate(zip(codes, names, geometries, strict=True), start=1):
-        boundary = _boundary(path, row, code, name, shapely.from_wkb(wkb), digits, reproject)
+        where_from = f"{path}, feature {row} ({code} {name})"
+        boundary = _boundary(
+            where_from, code, name, shapely.from_wkb(wkb), digits=digits, reproject=reproject
+        )
         if boundary.code in found:
             other = found[boundary.code].file_code
             raise BoundaryFileError(
@@ -147,12 +154,15 @@ def _field(
         return None
     tried = wanted or ", ".join(usual)
     raise BoundaryFileError(
-        f"{path} has no field {tried}; its fields are {', '.join(fields) or '(none)'}. Name the right one with {option}."
+        f"{path} has no field {tried}; its fields are {', '.join(fields) or '(none)'}. Name the right "
+        f"one with {option}."
     )
 
 
 def _code_text(value: Any) -> str:
-    """620802, 620802.0, "620802 ", "620802001000" and "156620802" (with the country's number) are all met in files."""
+    """620802, 620802.0, "620802 ", "620802001000" and "156620802" (with the country's number) are all
+    met in files.
+    """
     if value is None or (isinstance(value, float) and np.isnan(value)):
         return ""
     text = str(value).strip()
@@ -163,27 +173,25 @@ def _code_text(value: Any) -> str:
 
 
 def _boundary(
-    path: Path, row: int, file_code: str, name: str, geometry: shapely.Geometry, digits: int, reproject: Any
+    where: str, file_code: str, name: str, geometry: shapely.Geometry, *, digits: int, reproject: Any
 ) -> Boundary:
     code = file_code[:digits] if re.fullmatch(r"\d{12}", file_code) else file_code
     if not re.fullmatch(rf"\d{{{digits}}}", code):
         raise BoundaryFileError(
-            f"{path}, feature {row} ({name or 'no name'}): code {file_code!r} is not one of {digits} digits. "
+            f"{where}: code {file_code!r} is not one of {digits} digits. "
             "Correct it, choose another --code-field or --level, or leave the row out with --where."
         )
     if geometry.is_empty:
-        raise BoundaryFileError(
-            f"{path}, feature {row} ({file_code} {name}): the polygon is empty. Draw it or leave it out."
-        )
+        raise BoundaryFileError(f"{where}: the polygon is empty. Draw it or leave it out.")
     geometry = shapely.force_2d(geometry)
     west, south, east, north = geometry.bounds
     geometry = shapely.transform(geometry, reproject)
     lon0, lat0, lon1, lat1 = geometry.bounds
     if not (_CHINA[0] <= lon0 <= lon1 <= _CHINA[2] and _CHINA[1] <= lat0 <= lat1 <= _CHINA[3]):
         raise BoundaryFileError(
-            f"{path}, feature {row} ({file_code} {name}): its extent {west:.6g}, {south:.6g}, {east:.6g}, {north:.6g} is "
-            "not in China once read as degrees. The file's CRS is missing or wrong (for Pingliang often EPSG:4490, "
-            "4544 or 4545), or x and y are swapped; set it with `ogr2ogr -a_srs`."
+            f"{where}: its extent {west:.6g}, {south:.6g}, {east:.6g}, {north:.6g} "
+            "is not in China once read as degrees. The file's CRS is missing or wrong (for Pingliang often "
+            "EPSG:4490, 4544 or 4545), or x and y are swapped; set it with `ogr2ogr -a_srs`."
         )
     reason = ""
     if not geometry.is_valid:
@@ -191,9 +199,7 @@ def _boundary(
         geometry = shapely.make_valid(geometry)
     polygons = [part for part in _polygons(geometry) if not part.is_empty]
     if not polygons:
-        raise BoundaryFileError(
-            f"{path}, feature {row} ({file_code} {name}): the polygon has no area. Draw it or leave it out."
-        )
+        raise BoundaryFileError(f"{where}: the polygon has no area. Draw it or leave it out.")
     multi = shapely.MultiPolygon(polygons)
     area = abs(_GEOD.geometry_area_perimeter(multi)[0]) / 1e6
     return Boundary(current_code(code), file_code, name, multi, area, reason)
@@ -219,8 +225,8 @@ def _to_wgs84(path: Path, crs: str | None, datum: Datum) -> Any:
     if crs is None:
         if datum == "file":
             raise BoundaryFileError(
-                f"{path} says nothing of its coordinate system. If its coordinates are degrees, add --datum wgs84, "
-                "cgcs2000 or gcj02 (AMap, DataV); else set the CRS with `ogr2ogr -a_srs EPSG:…`."
+                f"{path} says nothing of its coordinate system. If its coordinates are degrees, add "
+                "--datum wgs84, cgcs2000 or gcj02 (AMap, DataV); else set it with `ogr2ogr -a_srs EPSG:…`."
             )
         crs = {"wgs84": "EPSG:4326", "cgcs2000": "EPSG:4490"}[datum]
     transformer = pyproj.Transformer.from_crs(crs, "EPSG:4326", always_xy=True)

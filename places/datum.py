@@ -1,7 +1,8 @@
-"""GCJ-02 ↔ WGS 84. Only boundaries and phone positions that come in as GCJ-02 pass here; nothing of ours is stored so.
+"""GCJ-02 ↔ WGS 84. Only boundaries and phone positions that come in as GCJ-02 pass here; nothing of ours
+is stored so.
 
-GCJ-02 shifts coordinates inside China by a published-in-practice polynomial of 300–700 m; about 390 m in Pingliang.
-CGCS2000 (EPSG:4490) and WGS 84 differ by centimetres and need no step of ours.
+GCJ-02 shifts coordinates inside China by a published-in-practice polynomial of 300–700 m; about 390 m in
+Pingliang. CGCS2000 (EPSG:4490) and WGS 84 differ by centimetres and need no step of ours.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ def wgs84_to_gcj02(lon: Any, lat: Any) -> tuple[Array, Array]:
     Parameters
     ----------
     lon, lat
-        Degrees, any shape. Points outside China (72.004–137.8347° E, 0.8293–55.8271° N) are returned unchanged,
-        as GCJ-02 leaves them.
+        Degrees, any shape. Points outside China (72.004–137.8347° E,
+        0.8293–55.8271° N) are returned unchanged, as GCJ-02 leaves them.
     """
     lon, lat = np.asarray(lon, float), np.asarray(lat, float)
     x, y = lon - 105.0, lat - 35.0

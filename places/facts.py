@@ -1,7 +1,9 @@
-"""What is known of Pingliang's units without any boundary file: codes, names, places of the seats, extents and areas.
+"""What is known of Pingliang's units without any boundary file: codes, names, places of the seats, extents
+and areas.
 
-Codes are of GB/T 2260 (counties) and GB/T 10114 (townships). Extents, centroids and areas were computed once from a
-simplified boundary (reference/domain.md, section 2); they are facts about the counties, not outlines of them.
+Codes are of GB/T 2260 (counties) and GB/T 10114 (townships). Extents, centroids and areas were computed
+once from a simplified boundary (reference/domain.md, section 2); they are facts about the counties, not
+outlines of them.
 """
 
 from __future__ import annotations
@@ -41,7 +43,10 @@ class County:
 
 @dataclass(frozen=True, slots=True)
 class Township:
-    """A township shown in the demo. `seat` (WGS 84 degrees) is approximate: it only spreads the schematic cells."""
+    """A township shown in the demo.
+
+    `seat` (WGS 84 degrees) is approximate: it only spreads the schematic cells.
+    """
 
     code: str
     name: str

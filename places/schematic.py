@@ -1,8 +1,9 @@
 """Outlines of our own making for a site that has not been given official ones yet (示意, never 勘定).
 
-Each county is the set of points nearer to its centre than to any other, where distance is measured in half-widths of
-the county's extent and stretched until the area is the listed one; so neighbours share borders by construction. Only
-facts (centroid, extent, area) go in, no boundary file. The result is the same on every machine.
+Each county is the set of points nearer to its centre than to any other, where distance is measured in
+half-widths of the county's extent and stretched until the area is the listed one; so neighbours share
+borders by construction. Only facts (centroid, extent, area) go in, no boundary file. The result is the
+same on every machine.
 """
 
 from __future__ import annotations
@@ -51,7 +52,9 @@ def to_degrees(x: Array, y: Array) -> tuple[Array, Array]:
 
 @cache
 def county_outlines(counties: tuple[County, ...] = COUNTIES) -> tuple[Outline, ...]:
-    """Schematic counties that share borders and have about the listed areas; computed once a process (0.5 s)."""
+    """Schematic counties that share borders and have about the listed areas; computed once a process
+    (0.5 s).
+    """
     x, y, labels = _allocate(counties)
     return tuple(
         Outline(counties[index].code, _in_degrees(polygon))
@@ -88,7 +91,8 @@ def _allocate(counties: tuple[County, ...]) -> tuple[Array, Array, npt.NDArray[n
     (x0, x1), (y0, y1) = to_km(np.array([west, east]), np.array([south, north]))
     x, y = np.arange(x0, x1, _CELL_KM), np.arange(y0, y1, _CELL_KM)
     grid_x, grid_y = np.meshgrid(x[:-1] + _CELL_KM / 2, y[:-1] + _CELL_KM / 2)
-    # Borders that follow no ruler: a slow, fixed wave of ± 3 km. It makes the sheet look like land, not like tiles.
+    # Borders that follow no ruler: a slow, fixed wave of ± 3 km. It makes the sheet look like land, not
+    # like tiles.
     grid_x, grid_y = (
         grid_x + 2.0 * np.sin(grid_y / 5.1 + 0.4) + 1.1 * np.sin(grid_y / 2.3 + grid_x / 7.0),
         grid_y + 2.0 * np.sin(grid_x / 5.7 + 1.9) + 1.1 * np.sin(grid_x / 2.6 - grid_y / 6.0),

@@ -123,14 +123,14 @@ def _refuse_unknown(path: Path, level: Level, boundaries: Iterable[Boundary]) ->
             unknown.append(f"{boundary.file_code} {boundary.name}".strip())
     if unknown:
         raise BoundaryFileError(
-            f"{path}: {len(unknown)} unit(s) do not belong to this prefecture at level {level}, first {unknown[0]}. Known are "
-            f"{', '.join(sorted(known))[:300] or '(none)'}. Leave the others out, e.g. --where \"adcode LIKE '6208%'\", or "
-            "choose another --level or --code-field. Nothing was imported."
+            f"{path}: {len(unknown)} unit(s) do not belong to this prefecture at level {level}, first "
+            f"{unknown[0]}. Known are {', '.join(sorted(known))[:300] or '(none)'}. Leave the others out, e.g. "
+            "--where \"adcode LIKE '6208%'\", or choose another --level or --code-field. Nothing was imported."
         )
     if nameless:
         raise BoundaryFileError(
-            f"{path}: township {nameless[0]} is new and has no name. Say which field holds names with --name-field. "
-            "Nothing was imported."
+            f"{path}: township {nameless[0]} is new and has no name. Say which field holds names with "
+            "--name-field. Nothing was imported."
         )
 
 

@@ -76,7 +76,8 @@ def share_bar(group: Group) -> SafeString:
     bars = format_html_join("", '<rect x="{}" width="{}" height="10" fill="{}"/>', parts)
     spoken = "，".join(f"{share.label} {share.value:.0f}%" for share in group.shares)
     return format_html(
-        '<svg class="share-bar" viewBox="0 0 100 10" preserveAspectRatio="none" role="img" aria-label="{}">{}</svg>',
+        '<svg class="share-bar" viewBox="0 0 100 10" preserveAspectRatio="none" role="img" '
+        'aria-label="{}">{}</svg>',
         _("长势构成：%(shares)s") % {"shares": spoken},
         bars,
     )

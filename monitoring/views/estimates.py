@@ -78,7 +78,9 @@ def _filtered(request: HttpRequest, run: Run | None, chosen: dict[str, str]) -> 
 
 
 def _ordered_keys(rows: QuerySet[Estimate], run: Run | None) -> list[tuple[str, str]]:
-    """(crop, unit) of each group: the whole before counties before townships, crops in the order of the map's legend."""
+    """(crop, unit) of each group: the whole before counties before townships, crops in the order of
+    the map's legend.
+    """
     place = {item["name"]: number for number, item in enumerate(run.crops)} if run else {}
     keys = rows.order_by().values_list("crop", "unit_adcode").distinct()
     return sorted(keys, key=lambda key: (selectors.unit_order(key[1]), place.get(key[0], len(place)), key[0]))

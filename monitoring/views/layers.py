@@ -25,8 +25,13 @@ _PUBLIC_SECONDS, _STAFF_SECONDS = 3600, 60
 
 
 @require_safe
-def tile(request: HttpRequest, key: str, kind: str, z: int, x: int, y: int, fmt: str) -> HttpResponse:
-    """A raster tile. The address holds the run's digest, so its content never changes; the right to see it may."""
+def tile(  # noqa: PLR0917 - the address gives them
+    request: HttpRequest, key: str, kind: str, z: int, x: int, y: int, fmt: str
+) -> HttpResponse:
+    """A raster tile.
+
+    The address holds the run's digest, so its content never changes; the right to see it may.
+    """
     if fmt not in _CONTENT_TYPES or kind not in labels.LAYERS:
         raise Http404("no such layer")
     if z > MAX_ZOOM or x >= 2**z or y >= 2**z:
@@ -56,7 +61,9 @@ def tile(request: HttpRequest, key: str, kind: str, z: int, x: int, y: int, fmt:
 
 @require_safe
 def outlines(request: HttpRequest) -> JsonResponse:
-    """Prefecture, counties and townships as GeoJSON, with the review state of a run's numbers where one is given."""
+    """Prefecture, counties and townships as GeoJSON, with the review state of a run's numbers where
+    one is given.
+    """
     run = selectors.find_run(request.user, request.GET.get("run", ""))
     staff = can_see_unaccepted(request.user)
     states = selectors.unit_states(request.user, run) if run and staff else {}
@@ -82,7 +89,9 @@ def outlines(request: HttpRequest) -> JsonResponse:
 
 
 def _label_point(unit: Unit, run: Run | None) -> list[float]:
-    """Where a unit's name stands: a township's in its part of the run's image, where that is all one sees of it."""
+    """Where a unit's name stands: a township's in its part of the run's image, where that is all one
+    sees of it.
+    """
     outline = unit.outline
     assert outline is not None
     if unit.level == Unit.Level.TOWNSHIP and run and run.extent and outline.intersects(run.extent):
@@ -123,7 +132,9 @@ def _geojson(features: list[dict[str, Any]], request: HttpRequest) -> JsonRespon
 
 
 def _cache(response: HttpResponse, request: HttpRequest) -> None:
-    """Staff tiles stay in their own browser; public ones may be kept for an hour, then their right is asked again."""
+    """Staff tiles stay in their own browser; public ones may be kept for an hour, then their right is
+    asked again.
+    """
     if can_see_unaccepted(request.user):
         patch_cache_control(response, private=True, max_age=_STAFF_SECONDS)
     else:

@@ -1,4 +1,7 @@
-"""The map page and the season curve of a point or parcel. Both work without script: the map only adds to them."""
+"""The map page and the season curve of a point or parcel.
+
+Both work without script: the map only adds to them.
+"""
 
 from __future__ import annotations
 

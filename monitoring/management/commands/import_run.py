@@ -13,8 +13,8 @@ from monitoring.services import import_parcels, import_run
 
 class Command(BaseCommand):
     help = (
-        "Import run folders that `eo run` has made: checksums are verified, a damaged folder is refused whole, "
-        "importing the same folder again changes nothing."
+        "Import run folders that `eo run` has made: checksums are verified, a damaged folder is refused "
+        "whole, importing the same folder again changes nothing."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -22,7 +22,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--new-version",
             action="store_true",
-            help="the run id is here with accepted numbers: import the other content as a new version beside them",
+            help="the run id has accepted numbers: import other content as a new version beside them",
         )
         parser.add_argument("--parcels", type=Path, help="vector file with the outlines of the run's parcels")
         parser.add_argument(
@@ -37,7 +37,8 @@ class Command(BaseCommand):
                 simulated = simulated or imported.run.simulated
                 state = "imported" if imported.created else "already imported"
                 self.stdout.write(
-                    f"{imported.run.run_id} version {imported.run.version}: {state}; {imported.estimates} estimates, "
+                    f"{imported.run.run_id} version {imported.run.version}: {state}; "
+                    f"{imported.estimates} estimates, "
                     f"{imported.series} curves{', simulated data' if imported.run.simulated else ''}"
                 )
             if options["parcels"]:

@@ -15,8 +15,9 @@ from places.services import import_boundaries
 
 class Command(BaseCommand):
     help = (
-        "Import outlines of administrative units from GeoPackage, GeoJSON or Shapefile (.zip too). Invalid polygons are "
-        "repaired and named, former codes are mapped (620824 → 620881), everything is stored as WGS 84 degrees."
+        "Import outlines of administrative units from GeoPackage, GeoJSON or Shapefile (.zip too). "
+        "Invalid polygons are repaired and named, former codes are mapped (620824 → 620881), and "
+        "everything is stored as WGS 84 degrees."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:

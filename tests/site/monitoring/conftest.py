@@ -17,7 +17,7 @@ from accounts.roles import BUREAU, COUNTY, EDITOR, SELLER
 from monitoring.models import Estimate, Run
 
 sys.path.insert(0, str(Path(__file__).parent))
-from runfolder import build_run, parcels_file  # noqa: E402
+from runfolder import build_run, parcels_file
 
 
 @pytest.fixture(scope="session")

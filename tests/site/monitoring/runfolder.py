@@ -1,4 +1,7 @@
-"""Builds a small, real run folder: COGs, tables and a sealed run.json. Its values are known, so tests can name them."""
+"""Builds a small, real run folder: COGs, tables and a sealed run.json.
+
+Its values are known, so tests can name them.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,8 @@ GROWTH = tuple(
     contract.MapClass(code, name, zh, name, colour)
     for code, (name, zh, colour) in enumerate(
         (("poor", "差", "#8c510a"), ("fair", "较差", "#d8b365"), ("normal", "持平", "#f5f5f5"),
-         ("good", "较好", "#5ab4ac"), ("very_good", "好", "#01665e"), ("not_monitorable", "不可监测", "#8f8a7c")),
+         ("good", "较好", "#5ab4ac"), ("very_good", "好", "#01665e"),
+         ("not_monitorable", "不可监测", "#8f8a7c")),
         start=1,
     )
 )  # fmt: skip
@@ -93,7 +97,9 @@ def build_run(
 
 
 def fields(size: int, rng: np.random.Generator) -> np.ndarray:
-    """Voronoi parcels with a crop each; the left upper 8 × 8 pixels are nodata (0), the pixel (10, 10) is wheat."""
+    """Voronoi parcels with a crop each; the left upper 8 × 8 pixels are nodata (0), the pixel (10,
+    10) is wheat.
+    """
     seeds = rng.uniform(0, size, (max(size // 3, 12), 2))
     kinds = rng.choice([1, 2, 3, 4], len(seeds), p=[0.3, 0.35, 0.25, 0.1])
     rows, columns = np.indices((size, size))
@@ -143,13 +149,13 @@ def estimates(run_id: str, year: int, scale: float = 1.0) -> pd.DataFrame:
             )  # fmt: skip
             if crop != "other":
                 rows += [
-                    {**base, "product": "growth", "crop": crop, "class": name, "unit_adcode": unit, "unit": "percent",
-                     "value": percent, "method": "index_anomaly", "monitorable_share": 0.93}
+                    {**base, "product": "growth", "crop": crop, "class": name, "unit_adcode": unit,
+                     "unit": "percent", "value": percent, "method": "anomaly", "monitorable_share": 0.93}
                     for name, percent in SHARES.items()
                 ]  # fmt: skip
     rows += [
-        {**base, "product": "stage", "crop": "winter_wheat", "class": name, "unit_adcode": unit, "unit": "doy",
-         "value": day, "ci_low": day - 4, "ci_high": day + 4, "method": "curve"}
+        {**base, "product": "stage", "crop": "winter_wheat", "class": name, "unit_adcode": unit,
+         "unit": "doy", "value": day, "ci_low": day - 4, "ci_high": day + 4, "method": "curve"}
         for unit in ("620826", "parcel:P-001")
         for name, day in (("green_up", 75.0), ("heading", 135.0), ("senescence", 170.0))
     ]  # fmt: skip
@@ -178,7 +184,8 @@ def series(run_id: str, dates: list[str], index: np.ndarray, crop: np.ndarray) -
 def _cog(path: Path, data: np.ndarray, *, nodata: int, descriptions: list[str] | None = None) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     profile = {
-        "driver": "COG", "count": data.shape[0], "height": data.shape[1], "width": data.shape[2], "dtype": data.dtype,
+        "driver": "COG", "count": data.shape[0], "height": data.shape[1], "width": data.shape[2],
+        "dtype": data.dtype,
         "crs": "EPSG:32648", "transform": from_origin(WEST, NORTH, PIXEL, PIXEL), "nodata": nodata,
     }  # fmt: skip
     with rasterio.open(path, "w", **profile) as image:

@@ -105,7 +105,8 @@ def test_a_lost_copy_is_brought_back(imported: Run, run_folder: Path) -> None:
     "name",
     [
         "run.json", "catalog.json", "estimates.parquet", "series.parquet", "accuracy.json", "report.html",
-        "crop_type/T1/crop_type.tif", "crop_type/T1/confidence.tif", "growth/T1/growth.tif", "index/T1/ndvi.tif",
+        "crop_type/T1/crop_type.tif", "crop_type/T1/confidence.tif", "growth/T1/growth.tif",
+        "index/T1/ndvi.tif",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("where", [0.0, 0.5, 1.0])
@@ -268,7 +269,8 @@ def test_bad_parcel_files_are_refused(
     path.write_text(json.dumps(document))
     assert "comes twice" in refused(runs_dir, run_folder, "--parcels", path)
     document["features"][1] = {
-        "type": "Feature", "properties": {"id": "P-9"}, "geometry": {"type": "Point", "coordinates": [105.6, 35.4]}
+        "type": "Feature", "properties": {"id": "P-9"}, "geometry": {"type": "Point",
+        "coordinates": [105.6, 35.4]}
     }  # fmt: skip
     path.write_text(json.dumps(document))
     assert "not a polygon" in refused(runs_dir, run_folder, "--parcels", path)

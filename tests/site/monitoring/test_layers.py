@@ -113,7 +113,8 @@ def test_low_zoom_reads_too(client: Client, bureau: User, imported: Run) -> None
 
 @pytest.mark.parametrize(
     "tail",
-    ["crop_type/19/0/0.png", "crop_type/3/8/0.png", "crop_type/3/0/8.webp", "crop_type/3/1/1.tif", "index/3/1/1.png", "x/3/1/1.png"],
+    ["crop_type/19/0/0.png", "crop_type/3/8/0.png", "crop_type/3/0/8.webp", "crop_type/3/1/1.tif",
+        "index/3/1/1.png", "x/3/1/1.png"],
 )  # fmt: skip
 def test_addresses_that_are_no_tile(client: Client, bureau: User, imported: Run, tail: str) -> None:
     client.force_login(bureau)

@@ -28,12 +28,19 @@ def units(db: None) -> None:
 
 
 def square(lon: float, lat: float, half: float = 0.1) -> dict[str, Any]:
-    ring = [[lon - half, lat - half], [lon + half, lat - half], [lon + half, lat + half], [lon - half, lat + half]]
+    ring = [
+        [lon - half, lat - half],
+        [lon + half, lat - half],
+        [lon + half, lat + half],
+        [lon - half, lat + half],
+    ]
     return {"type": "Polygon", "coordinates": [[*ring, ring[0]]]}
 
 
 def geojson(path: Path, rows: list[tuple[dict[str, Any], Any]]) -> Path:
-    features = [{"type": "Feature", "properties": properties, "geometry": shape} for properties, shape in rows]
+    features = [
+        {"type": "Feature", "properties": properties, "geometry": shape} for properties, shape in rows
+    ]
     path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
     return path
 
@@ -46,7 +53,8 @@ def run(*arguments: object) -> str:
 
 def snapshot() -> list[tuple[Any, ...]]:
     return [
-        (u.adcode, u.name, u.schematic, u.source, u.outline.wkt if u.outline else None) for u in Unit.objects.all()
+        (u.adcode, u.name, u.schematic, u.source, u.outline.wkt if u.outline else None)
+        for u in Unit.objects.all()
     ]
 
 
@@ -70,7 +78,9 @@ def test_demo_places_are_marked_schematic_and_loaded_once(units: None) -> None:
 
 
 def test_a_county_is_replaced_and_running_again_changes_nothing(units: None, tmp_path: Path) -> None:
-    path = geojson(tmp_path / "counties.geojson", [({"adcode": 620802, "name": "崆峒区"}, square(106.7, 35.5))])
+    path = geojson(
+        tmp_path / "counties.geojson", [({"adcode": 620802, "name": "崆峒区"}, square(106.7, 35.5))]
+    )
     assert "changed" in run(path)
     unit = Unit.objects.get(pk="620802")
     assert not unit.schematic
@@ -94,7 +104,9 @@ def test_dry_run_and_schematic_mark(units: None, tmp_path: Path) -> None:
 
 def test_an_invalid_polygon_is_repaired_and_named(units: None, tmp_path: Path) -> None:
     bow = [[106.6, 35.4], [106.8, 35.6], [106.8, 35.4], [106.6, 35.6], [106.6, 35.4]]
-    path = geojson(tmp_path / "bow.geojson", [({"adcode": "620802"}, {"type": "Polygon", "coordinates": [bow]})])
+    path = geojson(
+        tmp_path / "bow.geojson", [({"adcode": "620802"}, {"type": "Polygon", "coordinates": [bow]})]
+    )
     answer = run(path)
     assert "repaired: Self-intersection" in answer
     assert "1 repaired" in answer
@@ -106,7 +118,9 @@ def test_an_invalid_polygon_is_repaired_and_named(units: None, tmp_path: Path) -
 def test_gcj02_is_converted_only_when_told(units: None, tmp_path: Path) -> None:
     corners = [(106.6, 35.4), (106.8, 35.4), (106.8, 35.6), (106.6, 35.6), (106.6, 35.4)]
     shifted = [[float(v) for v in wgs84_to_gcj02(*corner)] for corner in corners]
-    path = geojson(tmp_path / "amap.geojson", [({"adcode": "620802"}, {"type": "Polygon", "coordinates": [shifted]})])
+    path = geojson(
+        tmp_path / "amap.geojson", [({"adcode": "620802"}, {"type": "Polygon", "coordinates": [shifted]})]
+    )
     run(path, "--datum", "gcj02")
     assert Unit.objects.get(pk="620802").outline.extent == pytest.approx((106.6, 35.4, 106.8, 35.6), abs=1e-8)
     run(path)
@@ -156,13 +170,20 @@ def test_new_townships_are_created_below_their_county(units: None, tmp_path: Pat
     answer = run(geojson(tmp_path / "t.geojson", rows), "--level", "township")
     assert "new" in answer
     unit = Unit.objects.get(pk="620826216")
-    assert (unit.name, unit.parent_id, unit.level, county_code_of(unit)) == ("新店乡", "620826", "township", "620826")
+    assert (unit.name, unit.parent_id, unit.level, county_code_of(unit)) == (
+        "新店乡",
+        "620826",
+        "township",
+        "620826",
+    )
     nameless = geojson(tmp_path / "n.geojson", [({"code": "620826224"}, square(105.6, 35.6, 0.02))])
     assert "--name-field" in refused(nameless, "--level", "township")
 
 
 def test_a_file_without_polygons_is_refused(units: None, tmp_path: Path) -> None:
-    points = geojson(tmp_path / "points.geojson", [({"adcode": "620802"}, {"type": "Point", "coordinates": [106, 35]})])
+    points = geojson(
+        tmp_path / "points.geojson", [({"adcode": "620802"}, {"type": "Point", "coordinates": [106, 35]})]
+    )
     message = refused(points)
     assert "points.geojson" in message
     assert "Polygon" in message
@@ -172,7 +193,10 @@ def test_a_file_without_polygons_is_refused(units: None, tmp_path: Path) -> None
 
 
 def test_unknown_codes_are_refused_whole(units: None, tmp_path: Path) -> None:
-    rows = [({"adcode": "620802"}, square(106.7, 35.5)), ({"adcode": "620102", "name": "城关区"}, square(103.8, 36.0))]
+    rows = [
+        ({"adcode": "620802"}, square(106.7, 35.5)),
+        ({"adcode": "620102", "name": "城关区"}, square(103.8, 36.0)),
+    ]
     path = geojson(tmp_path / "two.geojson", rows)
     message = refused(path)
     assert "620102 城关区" in message
@@ -185,8 +209,14 @@ def test_unknown_codes_are_refused_whole(units: None, tmp_path: Path) -> None:
     [
         ([({"adcode": "6208"}, square(106.7, 35.5))], "'6208' is not one of 6 digits"),
         ([({"adcode": None}, square(106.7, 35.5)), ({"adcode": "620802"}, square(106.7, 35.5))], "feature 1"),
-        ([({"adcode": "620802"}, square(106.7, 35.5)), ({"adcode": "620802"}, square(106.9, 35.5))], "comes twice"),
-        ([({"adcode": "620881"}, square(106.6, 35.2)), ({"adcode": "620824"}, square(106.6, 35.1))], "comes twice"),
+        (
+            [({"adcode": "620802"}, square(106.7, 35.5)), ({"adcode": "620802"}, square(106.9, 35.5))],
+            "comes twice",
+        ),
+        (
+            [({"adcode": "620881"}, square(106.6, 35.2)), ({"adcode": "620824"}, square(106.6, 35.1))],
+            "comes twice",
+        ),
         ([({"what": "620802"}, square(106.7, 35.5))], "--code-field"),
         ([({"adcode": "620802"}, square(35.5, 80.0))], "not in China"),
     ],
@@ -208,20 +238,26 @@ def test_a_field_can_be_named(units: None, tmp_path: Path) -> None:
 
 
 @pytest.mark.realdata
-def test_real_county_file_has_three_invalid_polygons_and_the_listed_areas(units: None, shared_data: Path) -> None:
+def test_real_county_file_has_three_invalid_polygons_and_the_listed_areas(
+    units: None, shared_data: Path
+) -> None:
     path = shared_data / "pingliang-boundaries" / "620800_counties_datav_gcj02.geojson"
     # SOURCE.txt gives the areas of the coordinates as they stand, i.e. not converted from GCJ-02.
     as_they_stand = {boundary.code: boundary for boundary in read_boundaries(path, datum="wgs84")}
     listed = {"620802": 1938.0, "620821": 1469.7, "620822": 1968.0, "620823": 857.3, "620825": 1510.3,
               "620826": 2187.9, "620881": 1197.6}  # fmt: skip
-    assert {code for code, boundary in as_they_stand.items() if boundary.repaired} == {"620802", "620825", "620826"}
+    assert {code for code, boundary in as_they_stand.items() if boundary.repaired} == {
+        "620802",
+        "620825",
+        "620826",
+    }
     for code, area in listed.items():
         assert as_they_stand[code].area_km2 == pytest.approx(area, rel=0.001)
     # Converted, the areas are those of the domain's table.
     answer = run(path, "--datum", "gcj02")
     assert "3 repaired" in answer
-    converted = {"620802": 1936, "620821": 1468, "620822": 1966, "620823": 855, "620825": 1508, "620826": 2186,
-                 "620881": 1197}  # fmt: skip
+    converted = {"620802": 1936, "620821": 1468, "620822": 1966, "620823": 855, "620825": 1508,
+                 "620826": 2186, "620881": 1197}  # fmt: skip
     found = {boundary.code: boundary.area_km2 for boundary in read_boundaries(path, datum="gcj02")}
     for code, area in converted.items():
         assert found[code] == pytest.approx(area, rel=0.001)

@@ -13,7 +13,8 @@ from places.schematic import Outline, county_outlines, prefecture_outline, towns
 
 GEOD = Geod(ellps="WGS84")
 NEIGHBOURS = {
-    ("620802", "620821"), ("620802", "620823"), ("620802", "620881"), ("620821", "620822"), ("620821", "620823"),
+    ("620802", "620821"), ("620802", "620823"), ("620802", "620881"), ("620821", "620822"), ("620821",
+    "620823"),
     ("620822", "620823"), ("620823", "620881"), ("620825", "620826"), ("620825", "620881"),
 }  # fmt: skip
 
@@ -65,7 +66,9 @@ def test_townships_fill_their_county(counties: tuple[Outline, ...]) -> None:
 
 
 def test_the_result_is_the_same_every_time(counties: tuple[Outline, ...]) -> None:
-    assert [outline.polygon.wkt for outline in county_outlines.__wrapped__()] == [outline.polygon.wkt for outline in counties]
+    assert [outline.polygon.wkt for outline in county_outlines.__wrapped__()] == [
+        outline.polygon.wkt for outline in counties
+    ]
 
 
 def test_former_codes_lead_to_those_of_today() -> None:
