@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from eo_pipeline.cube.smoothing import array_of
 from eo_pipeline.cube.store import NODATA, SCALE, TileStore
@@ -24,6 +24,7 @@ from eo_pipeline.publish.contract import (
     MapClass,
     Raster,
     RunManifest,
+    palette,
     seal,
     sha256_file,
     verify,
@@ -32,16 +33,6 @@ from eo_pipeline.run import SeasonRun
 
 if TYPE_CHECKING:
     from eo_pipeline.plan import TilePlan
-
-#: Colours from LOOK.md (BrBG); not monitorable is grey.
-GROWTH_CLASSES: Final = (
-    MapClass(1, "poor", "差", "poor", "#8C510A"),
-    MapClass(2, "fair", "较差", "fair", "#D8B365"),
-    MapClass(3, "normal", "持平", "normal", "#F5F5F5"),
-    MapClass(4, "good", "较好", "good", "#5AB4AC"),
-    MapClass(5, "very_good", "好", "very good", "#01665E"),
-    MapClass(6, "not_monitorable", "不可监测", "not monitorable", "#BDBDBD"),
-)
 
 
 def assemble(run: SeasonRun) -> RunManifest:
@@ -96,7 +87,7 @@ def _fill(
         run_id=season.id,
         title=season.title,
         season={"start": season.start.isoformat(), "end": season.end.isoformat(), "step": season.step},
-        region={"name": season.region.name},
+        region={"name": season.region.name, "units": {unit.code: unit.name for unit in run.stages.units}},
         simulated=season.simulated,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         code=code_identity(),
@@ -156,11 +147,11 @@ def _rasters(run: SeasonRun, folder: Path, tile: TilePlan) -> list[Raster]:
         store.read(GROWTH),
         grid,
         nodata=0,
-        colour_table={item.code: item.colour for item in GROWTH_CLASSES},
+        colour_table={item.code: item.colour for item in palette().growth},
         band_descriptions=(f"growth, {run.growth_method}",),
         metadata=tags,
     )
-    rasters.append(Raster("growth", name, path, "Growth", dates[-1:], classes=GROWTH_CLASSES))
+    rasters.append(Raster("growth", name, path, "Growth", dates[-1:], classes=palette().growth))
     path = f"{GROWTH}/{name}/anomaly.tif"
     write_cog(
         folder / path,
@@ -257,6 +248,24 @@ def _inputs(run: SeasonRun) -> list[dict[str, Any]]:
                 }
             )
     return rows
+
+
+def rebuild_report(folder: Path) -> bool:
+    """Check a run folder and make its report anew; True if the page changed, and the folder was sealed again."""
+    from eo_pipeline.publish.report import write_report
+
+    manifest = verify(folder)
+    page = folder / "report.html"
+    before = page.read_bytes()
+    try:
+        write_report(folder, manifest)
+        if page.read_bytes() == before:
+            return False
+        seal(folder, manifest)
+    except BaseException:
+        write_atomic(page, before)
+        raise
+    return True
 
 
 class _Checksums:

@@ -264,7 +264,7 @@ class Engine:
                 threads_per_worker=1,
                 processes=True,
                 memory_limit=limit,
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",  # any free port; 8787 may be taken
                 host="127.0.0.1",
                 silence_logs=logging.CRITICAL,
             )

@@ -137,7 +137,8 @@ class SeasonRun:
             shutil.rmtree(self.plan.work / "tasks" / "train", ignore_errors=True)
         with self.timed("train"):
             # in this process: one task, with threads of its own
-            return Engine(workers=0, on_progress=self.engine.tell).run("train", self.stages.train())[0]
+            alone = Engine(workers=0)
+            return alone.run("train", self.stages.train(on_progress=self.engine.tell))[0]
 
     @functools.cached_property
     def crop_map(self) -> None:
@@ -238,6 +239,19 @@ class SeasonRun:
     def series(self) -> list[Row]:
         """Every row of series.parquet, without the run id."""
         return series_rows(self.plan.season, self.sums)
+
+    def accuracy_of_training(self) -> dict[str, Any]:
+        """The cross-validation alone, before anything is mapped."""
+        return dict(self.training["accuracy"]) if self.training is not None else {}
+
+    def class_pixels(self) -> dict[str, int]:
+        """Pixels of the crop map by class, all tiles."""
+        _ = self.crop_map
+        results = self._run("classify", self.stages.classify())
+        return {
+            item.name: sum(int(result["pixels"].get(str(item.code), 0)) for result in results)
+            for item in self.plan.season.classes
+        }
 
     def accuracy(self) -> dict[str, Any]:
         """What accuracy.json holds."""

@@ -15,7 +15,7 @@ from eo_pipeline.acquire.sources.base import stamp
 from eo_pipeline.cube.ingest import ingest_block, screen_block
 from eo_pipeline.cube.smoothing import smooth_block
 from eo_pipeline.cube.store import TileStore
-from eo_pipeline.engine import Result, Task, done_result, task_key
+from eo_pipeline.engine import Progress, Result, Task, done_result, task_key
 from eo_pipeline.grid import Block
 from eo_pipeline.plan import Plan, TilePlan
 from eo_pipeline.products.classify import CROP_TYPE, classify_block, train_map
@@ -198,14 +198,15 @@ class Stages:
 
         return self._tasks("index", smooth_block, self.index_key, arguments)
 
-    def train(self) -> list[Task]:
-        """One task: the model and its accuracy."""
+    def train(self, on_progress: Callable[[Progress], None] | None = None) -> list[Task]:
+        """One task: the model and its accuracy. It runs in this process, where it can tell of its steps."""
         arguments = {
             "season": self.plan.season,
             "layouts": [tile.layout for tile in self.plan.tiles],
             "stores": [self.store(tile) for tile in self.plan.tiles],
             "model": self.model,
             "out_of_fold": self.out_of_fold,
+            "on_progress": on_progress,
         }
         marker = self.marker("train", "all", "model")
         return [Task("train", "all", "model", self.train_key, marker, train_map, arguments)]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from eo_pipeline.cube.indices import feature_series
 from eo_pipeline.cube.store import Layout, TileStore
-from eo_pipeline.engine import Result, write_atomic
+from eo_pipeline.engine import Progress, Result, write_atomic
 from eo_pipeline.errors import ModelError, SampleError
 from eo_pipeline.grid import Block
 from eo_pipeline.products.samples import Samples, samples_from_cube, samples_from_npz
@@ -23,6 +22,7 @@ from eo_pipeline.season import Season
 if TYPE_CHECKING:
     from models.crop_type import CropTypeModel
     from models.evaluate import CrossValidation
+    from models.training import TrainingSettings
 
 CROP_TYPE: Final = "crop_type"
 CONFIDENCE: Final = "confidence"
@@ -32,18 +32,11 @@ CONFIDENCE_NODATA: Final = 255
 
 #: Threads of training. The weights depend on their number, so it is the same on every machine.
 _THREADS: Final = 2
+#: How models are trained; None takes the models' own settings.
+_SETTINGS: TrainingSettings | None = None
 #: Pixels a call of the model. A full batch always: the last bits of a probability may depend on its size, and
 #: the map must not depend on how it was cut into blocks.
 _BATCH: Final = 8192
-
-
-@dataclass(frozen=True, slots=True)
-class TrainedMap:
-    """What training leaves behind: the model's folder, and the report of its accuracy."""
-
-    model: Path
-    accuracy: dict[str, Any]
-    out_of_fold: Path
 
 
 def training_samples(season: Season, layouts: Sequence[Layout], stores: Sequence[Path]) -> Samples:
@@ -58,7 +51,13 @@ def training_samples(season: Season, layouts: Sequence[Layout], stores: Sequence
 
 
 def train_map(
-    *, season: Season, layouts: Sequence[Layout], stores: Sequence[Path], model: Path, out_of_fold: Path
+    *,
+    season: Season,
+    layouts: Sequence[Layout],
+    stores: Sequence[Path],
+    model: Path,
+    out_of_fold: Path,
+    on_progress: Callable[[Progress], None] | None = None,
 ) -> Result:
     """Cross-validate and train; a task of the engine. Writes the model folder and the out-of-fold predictions.
 
@@ -75,16 +74,18 @@ def train_map(
         raise SampleError(
             f"{spec.samples}: all samples are {present[0]}; a map needs samples of two classes at least."
         )
-    validation = _validated(season, samples)
+    wide = spec.samples.suffix.lower() == ".npz" and len(spec.npz_bands) > len(spec.features)
+    steps = _Steps(on_progress, (2 if wide else 1) * spec.folds + 1)
+    validation = _validated(season, samples, steps)
     accuracy: dict[str, Any] = {"cross_validation": describe_validation(validation, season, spec.features)}
-    if spec.samples.suffix.lower() == ".npz" and len(spec.npz_bands) > len(spec.features):
+    if wide:
         # the samples know more bands than the cube: what the samples alone allow is told beside the map's figure
         classes = [item.name for item in season.classes]
         everything = samples_from_npz(spec, classes, steps=len(layouts[0].steps), features=spec.npz_bands)
         accuracy["cross_validation_all_channels"] = describe_validation(
-            _validated(season, everything), season, spec.npz_bands
+            _validated(season, everything, steps), season, spec.npz_bands
         )
-    network = _fitted(season, samples, [day.isoformat() for day in layouts[0].dates])
+    network = _fitted(season, samples, [day.isoformat() for day in layouts[0].dates], steps)
     network.with_metrics(cross_validation=accuracy["cross_validation"]["model"]).save(model)
     _save_out_of_fold(out_of_fold, samples, validation)
     return {
@@ -94,7 +95,26 @@ def train_map(
     }
 
 
-def _validated(season: Season, samples: Samples) -> CrossValidation:
+class _Steps:
+    """Trainings done, of all that are to do, told as progress of the stage."""
+
+    def __init__(self, tell: Callable[[Progress], None] | None, trainings: int) -> None:
+        self.tell, self.trainings, self.before = tell, trainings, 0
+
+    def part(self, trainings: int) -> Callable[[int, int], None]:
+        """Progress of the next `trainings` trainings, which count their steps together."""
+        start = self.before
+        self.before += trainings
+
+        def report(step: int, steps: int) -> None:
+            if self.tell is not None:
+                done = 100 * start + 100 * trainings * step // max(1, steps)
+                self.tell(Progress("train", done, 100 * self.trainings, 0))
+
+        return report
+
+
+def _validated(season: Season, samples: Samples, steps: _Steps) -> CrossValidation:
     from models.errors import ModelError as TrainingError
     from models.evaluate import cross_validate
 
@@ -107,7 +127,9 @@ def _validated(season: Season, samples: Samples) -> CrossValidation:
             groups=samples.groups,
             folds=spec.folds,
             seed=spec.seed,
+            settings=_SETTINGS,
             threads=_THREADS,
+            progress=steps.part(spec.folds),
         )
     except TrainingError as error:
         raise SampleError(
@@ -115,7 +137,9 @@ def _validated(season: Season, samples: Samples) -> CrossValidation:
         ) from error
 
 
-def _fitted(season: Season, samples: Samples, times: Sequence[str]) -> CropTypeModel:
+def _fitted(
+    season: Season, samples: Samples, times: Sequence[str], steps: _Steps
+) -> CropTypeModel:
     from models.crop_type import CropTypeModel
     from models.errors import ModelError as TrainingError
 
@@ -129,6 +153,8 @@ def _fitted(season: Season, samples: Samples, times: Sequence[str]) -> CropTypeM
             channels=spec.features,
             times=times,
             seed=spec.seed,
+            settings=_SETTINGS,
+            progress=steps.part(1),
             description=f"{season.title}: {spec.samples.name}",
             threads=_THREADS,
         )

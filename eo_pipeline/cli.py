@@ -1,0 +1,492 @@
+"""The `eo` command. Each command reads its arguments, calls one thing, and prints; heavy imports wait for their use."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from eo_pipeline.errors import EOPipelineError
+
+if TYPE_CHECKING:
+    from eo_pipeline.engine import Progress
+    from eo_pipeline.plan import Plan
+    from eo_pipeline.run import SeasonRun
+
+_HELP = """
+Satellite scenes in, crop facts out: maps, areas with intervals, growth, curves, in one run folder.
+
+A season is described by one TOML file; see examples/. What is done is kept: any command may be stopped at any
+moment and given again.
+
+**Examples**
+
+    eo plan examples/cbers-bahia.toml          what a run will do, before it does it
+
+    eo run examples/cbers-bahia.toml           the whole season into a run folder
+
+    eo run season.toml --scheduler tcp://10.0.0.5:8786
+
+    eo area season.toml --json                 one stage, for machines
+
+    eo verify runs/cbers-bahia                 is the folder whole?
+"""
+
+app = typer.Typer(
+    name="eo",
+    help=_HELP,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+SeasonFile = Annotated[Path, typer.Argument(help="The season file (TOML).", metavar="SEASON.toml")]
+RunFolder = Annotated[Path, typer.Argument(help="A run folder, as `eo run` prints it.", metavar="RUN")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on stdout.")]
+Out = Annotated[
+    Path | None, typer.Option("--out", help="Folder for run folders, instead of [output] root.")
+]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", min=0, help="Processes; all cores by default, 0 for this process alone."),
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        "--scheduler", help="Existing Dask cluster, tcp://…; also taken from DASK_SCHEDULER_ADDRESS."
+    ),
+]
+BlockSize = Annotated[
+    int, typer.Option("--block", min=16, max=8192, help="Side of a block in pixels; smaller needs less memory.")
+]
+_BLOCK = 512
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    if debug:
+        os.environ["EO_DEBUG"] = "1"
+
+
+# ---- plan and run -------------------------------------------------------------------------------------------
+@app.command()
+def plan(
+    season: SeasonFile,
+    out: Out = None,
+    workers: Workers = None,
+    block: BlockSize = _BLOCK,
+    as_json: Json = False,
+) -> None:
+    """Say what a run will do: tiles, blocks, steps, scenes, memory, disk, and what is done already.
+
+    Example: eo plan examples/tum-wheat.toml
+    """
+    found = _plan(season, out, block)
+    facts = _plan_facts(found, workers)
+    if as_json:
+        _print_json(facts)
+        return
+    _print_plan(facts)
+
+
+@app.command()
+def run(
+    season: SeasonFile,
+    out: Out = None,
+    scheduler: Scheduler = None,
+    workers: Workers = None,
+    block: BlockSize = _BLOCK,
+    as_json: Json = False,
+) -> None:
+    """Do a season from its rasters to the sealed run folder.
+
+    Example: eo run examples/cbers-bahia.toml
+    """
+    from eo_pipeline.assemble import assemble
+
+    with _season_run(season, out, scheduler, workers, block, quiet=as_json) as job:
+        manifest = assemble(job)
+        folder = job.plan.folder
+        rejected = [row for row in manifest.inputs if row.get("rejected")]
+        accuracy = job.accuracy()
+        estimates = job.estimates
+    facts = {
+        "run": str(folder),
+        "run_id": manifest.run_id,
+        "simulated": manifest.simulated,
+        "files": len(manifest.files) + 1,
+        "rejected_scenes": rejected,
+        "accuracy": _accuracy_facts(accuracy),
+        "estimates": len(estimates),
+        "timings": manifest.timings,
+    }
+    if as_json:
+        _print_json(facts)
+        return
+    _say(f"Run folder: {folder}" + ("  (模拟数据 simulated data)" if manifest.simulated else ""))
+    for row in rejected:
+        _say(f"Rejected scene: {row['tile']} {row['date']}: {row['reason']}")
+    _print_accuracy(accuracy)
+    _print_rows([row for row in estimates if row["product"] == "area"], "Areas")
+    _say(f"Report: {folder / 'report.html'}")
+
+
+@app.command()
+def classify(
+    season: SeasonFile,
+    out: Out = None,
+    scheduler: Scheduler = None,
+    workers: Workers = None,
+    block: BlockSize = _BLOCK,
+    as_json: Json = False,
+) -> None:
+    """Train the crop map's model, measure it by grouped folds, and map every block.
+
+    Example: eo classify season.toml
+    """
+    with _season_run(season, out, scheduler, workers, block, quiet=as_json) as job:
+        _need_map(job)
+        accuracy = job.accuracy_of_training()
+        pixels = job.class_pixels()
+    if as_json:
+        _print_json({"accuracy": accuracy, "pixels": pixels, "model": str(job.stages.model)})
+        return
+    _print_accuracy(accuracy)
+    _print_table("Pixels by class", ("class", "pixels"), [(name, f"{n:,}") for name, n in pixels.items()])
+    _say(f"Model: {job.stages.model}")
+
+
+@app.command()
+def area(
+    season: SeasonFile,
+    out: Out = None,
+    scheduler: Scheduler = None,
+    workers: Workers = None,
+    block: BlockSize = _BLOCK,
+    as_json: Json = False,
+) -> None:
+    """Estimate the area of each class in each unit, with its interval.
+
+    Example: eo area season.toml --json
+    """
+    with _season_run(season, out, scheduler, workers, block, quiet=as_json) as job:
+        _need_map(job)
+        rows = job.area.rows
+    _print_json(rows) if as_json else _print_rows(rows, "Areas")
+
+
+@app.command()
+def growth(
+    season: SeasonFile,
+    out: Out = None,
+    scheduler: Scheduler = None,
+    workers: Workers = None,
+    block: BlockSize = _BLOCK,
+    as_json: Json = False,
+) -> None:
+    """Judge growth of each crop in each unit, against earlier seasons or against peers.
+
+    Example: eo growth season.toml
+    """
+    with _season_run(season, out, scheduler, workers, block, quiet=as_json) as job:
+        rows = job.growth_rows
+    _print_json(rows) if as_json else _print_rows(rows, "Growth")
+
+
+# ---- run folders --------------------------------------------------------------------------------------------
+@app.command()
+def report(
+    folder: RunFolder,
+    show: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Check a run folder and make its report anew, with this program's version of the page.
+
+    Example: eo report runs/cbers-bahia --open
+    """
+    from eo_pipeline.assemble import rebuild_report
+
+    changed = rebuild_report(folder)
+    page = folder / "report.html"
+    if as_json:
+        _print_json({"report": str(page), "changed": changed})
+    else:
+        _say(f"{page}: {'made anew' if changed else 'is as this program makes it'}")
+    if show:
+        typer.launch(str(page))
+
+
+@app.command()
+def verify(folder: RunFolder, as_json: Json = False) -> None:
+    """Check every file of a run folder against its SHA-256.
+
+    Example: eo verify runs/cbers-bahia
+    """
+    from eo_pipeline.publish.contract import verify as check
+
+    manifest = check(folder)
+    facts = {"run_id": manifest.run_id, "files": len(manifest.files) + 1, "created_at": manifest.created_at}
+    if as_json:
+        _print_json(facts)
+    else:
+        _say(f"{folder} is whole: {facts['files']} files, run {manifest.run_id} of {manifest.created_at}.")
+
+
+# ---- shared -------------------------------------------------------------------------------------------------
+def _plan(season: Path, out: Path | None, block: int) -> Plan:
+    from dataclasses import replace
+
+    from eo_pipeline.plan import make_plan
+    from eo_pipeline.season import read_season
+
+    found = read_season(season)
+    if out is not None:
+        found = replace(found, output_root=out.resolve())
+    return make_plan(found, block=block)
+
+
+@contextmanager
+def _season_run(
+    season: Path, out: Path | None, scheduler: str | None, workers: int | None, block: int, *, quiet: bool
+) -> Iterator[SeasonRun]:
+    """A run ready to go, alone on its work folder, with progress bars unless `quiet`."""
+    planned = _plan(season, out, block)
+    from eo_pipeline.engine import Engine
+    from eo_pipeline.run import SeasonRun
+
+    with (
+        _progress(quiet) as tell,
+        Engine(scheduler=scheduler, workers=workers, on_progress=tell) as engine,
+    ):
+        job = SeasonRun(planned, engine)
+        with job.alone():
+            yield job
+
+
+@contextmanager
+def _progress(quiet: bool) -> Iterator[Callable[[Progress], None] | None]:
+    if quiet:
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    columns = (
+        TextColumn("{task.description:<9}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Bars(*columns, console=Console(stderr=True)) as bars:
+        known: dict[str, Any] = {}
+
+        def tell(progress: Progress) -> None:
+            note = f"{progress.skipped} done before" if progress.skipped else ""
+            if progress.stage not in known:
+                known[progress.stage] = bars.add_task(progress.stage, total=progress.total, note=note)
+            bars.update(known[progress.stage], completed=progress.done, total=progress.total, note=note)
+
+        yield tell
+
+
+def _need_map(job: SeasonRun) -> None:
+    from eo_pipeline.errors import SeasonFileError
+
+    if job.plan.season.classify is None:
+        raise SeasonFileError(
+            f"{job.plan.season.path} has no table [classify], so it makes no crop map. Add the table with samples."
+        )
+
+
+def _plan_facts(found: Plan, workers: int | None) -> dict[str, Any]:
+    from eo_pipeline.stages import Stages
+
+    count = workers or min(os.cpu_count() or 1, found.blocks)
+    left = Stages(found).left()
+    return {
+        "season": found.season.id,
+        "title": found.season.title,
+        "simulated": found.season.simulated,
+        "tiles": [
+            {
+                "name": item.name,
+                "width": item.tile.grid.width,
+                "height": item.tile.grid.height,
+                "blocks": len(item.blocks),
+                "scenes": len(item.tile.scenes),
+                "first": item.tile.scenes[0].date.isoformat(),
+                "last": item.tile.scenes[-1].date.isoformat(),
+            }
+            for item in found.tiles
+        ],
+        "blocks": found.blocks,
+        "scenes": found.scenes,
+        "pixels": found.pixels,
+        "bands": list(found.bands),
+        "steps": len(found.steps),
+        "step": found.season.step,
+        "workers": count,
+        "memory_per_worker_bytes": found.worker_bytes,
+        "disk_bytes": found.disk_bytes,
+        "estimated_seconds_without_training": round(found.seconds(count), 1),
+        "tasks": {stage: {"to_do": todo, "all": total} for stage, (todo, total) in left.items()},
+        "work": str(found.work),
+        "run": str(found.folder),
+    }
+
+
+def _print_plan(facts: Mapping[str, Any]) -> None:
+    _say(f"{facts['title']} ({facts['season']})" + ("  模拟数据 simulated data" if facts["simulated"] else ""))
+    _print_table(
+        "Tiles",
+        ("tile", "pixels", "blocks", "scenes", "from", "to"),
+        [
+            (t["name"], f"{t['width']} × {t['height']}", t["blocks"], t["scenes"], t["first"], t["last"])
+            for t in facts["tiles"]
+        ],
+    )
+    _print_table(
+        "Tasks",
+        ("stage", "to do", "done before"),
+        [(stage, n["to_do"], n["all"] - n["to_do"]) for stage, n in facts["tasks"].items() if n["all"]],
+    )
+    _say(f"Bands: {', '.join(facts['bands'])}; {facts['steps']} steps ({facts['step']})")
+    _say(
+        f"Memory: {facts['memory_per_worker_bytes'] / 1e9:.2f} GB a worker, {facts['workers']} worker(s); "
+        f"disk: at most {facts['disk_bytes'] / 1e9:.2f} GB"
+    )
+    _say(f"Time: about {facts['estimated_seconds_without_training']:.0f} s, and training where a map is made")
+    _say(f"Run folder: {facts['run']}")
+
+
+def _accuracy_facts(accuracy: Mapping[str, Any]) -> dict[str, Any]:
+    facts: dict[str, Any] = {}
+    for name in ("cross_validation", "cross_validation_all_channels"):
+        if found := accuracy.get(name):
+            facts[name] = {
+                who: {key: found[who][key] for key in ("overall_accuracy", "macro_f1", "ece")}
+                for who in ("model", "baseline")
+            } | {"channels": found["channels"], "groups": found["groups"]}
+    if found := accuracy.get("reference"):
+        facts["reference"] = {
+            key: found[key] for key in ("design", "n", "agreement", "overall_accuracy", "overall_se") if key in found
+        }
+    return facts
+
+
+def _print_accuracy(accuracy: Mapping[str, Any]) -> None:
+    facts = _accuracy_facts(accuracy)
+    rows = [
+        (
+            f"{'map' if name == 'cross_validation' else 'all channels of the samples'} ({len(item['channels'])})",
+            who,
+            f"{item[who]['overall_accuracy']:.3f}",
+            f"{item[who]['macro_f1']:.3f}",
+            f"{item[who]['ece']:.3f}",
+        )
+        for name, item in facts.items()
+        if name != "reference"
+        for who in ("model", "baseline")
+    ]
+    if rows:
+        _print_table("Accuracy by grouped folds", ("channels", "who", "overall", "macro F1", "ECE"), rows)
+    if found := facts.get("reference"):
+        overall = found.get("overall_accuracy", found["agreement"])
+        _say(f"Accuracy on the independent sample ({found['design']}, n = {found['n']}): {overall:.3f}")
+
+
+def _print_rows(rows: Sequence[Mapping[str, Any]], title: str) -> None:
+    def number(value: float) -> str:
+        return "" if value != value else f"{value:,.1f}"  # NaN is not itself
+
+    table = [
+        (
+            row["unit_adcode"],
+            row["crop"],
+            row["class"],
+            f"{number(row['value'])} {row['unit']}",
+            f"{number(row['ci_low'])} – {number(row['ci_high'])}" if row["ci_low"] == row["ci_low"] else "",
+            row["method"],
+        )
+        for row in rows
+    ]
+    _print_table(title, ("unit", "crop", "class", "value", "interval", "method"), table)
+
+
+def _print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*columns, title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    for row in rows:
+        table.add_row(*map(str, row))
+    Console().print(table)
+
+
+def _say(text: str) -> None:
+    typer.echo(text)
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(_without_nan(value), ensure_ascii=False, indent=1, default=str))
+
+
+def _without_nan(value: Any) -> Any:
+    """JSON has no NaN: null instead."""
+    if isinstance(value, Mapping):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and value != value else value
+
+
+def _register() -> None:
+    from eo_pipeline import cli_models, cli_simulate
+
+    cli_models.register(app)
+    cli_simulate.register(app)
+
+
+_register()
+
+
+def main() -> None:
+    """Entry point: one paragraph and exit code 2 for what a user can mend, 130 when stopped."""
+    import click
+
+    try:
+        code = app(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        typer.echo("Stopped. What was done is kept: give the same command again to continue.", err=True)
+        sys.exit(130)
+    except Exception as error:
+        if not _is_users(error) or os.environ.get("EO_DEBUG"):
+            raise
+        typer.echo(f"Error: {error}", err=True)
+        sys.exit(2)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _is_users(error: Exception) -> bool:
+    """Whether an error is one the user can mend: ours, or one of the models'."""
+    if isinstance(error, EOPipelineError):
+        return True
+    from models.errors import ModelError
+
+    return isinstance(error, ModelError)
