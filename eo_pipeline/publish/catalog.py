@@ -6,18 +6,39 @@ Nothing here knows how a product was made; it is handed arrays, grids and words.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eo_pipeline.grid import Grid
+from eo_pipeline.publish.contract import Raster, RunManifest, sha256_file
 
 if TYPE_CHECKING:
+    import pystac
     import rasterio
 
+#: STAC extensions the items use, by version; readers without them still see plain STAC 1.1.
+EXTENSIONS: Final = tuple(
+    f"https://stac-extensions.github.io/{name}/schema.json"
+    for name in ("projection/v2.0.0", "raster/v2.0.0", "classification/v2.0.0", "file/v2.1.0")
+)
+#: What lies beside the rasters, linked from the catalog.
+COMPANIONS: Final = (
+    ("estimates.parquet", "application/vnd.apache.parquet", "估计值表 · estimates"),
+    ("series.parquet", "application/vnd.apache.parquet", "曲线表 · season curves"),
+    ("accuracy.json", "application/json", "精度 · accuracy"),
+    ("report.html", "text/html", "报告 · report"),
+)
+#: Words for a product's folder.
+_PRODUCTS: Final = {
+    "crop_type": "作物分布 · crop type",
+    "growth": "长势 · growth status",
+    "index": "植被指数曲线 · index series",
+}
 #: Tile side inside the file: a map viewer's tile, so that one request reads one block.
 BLOCK_SIZE: Final = 256
 
@@ -152,3 +173,158 @@ def hex_to_rgba(colour: str) -> tuple[int, int, int, int]:
     """
     red, green, blue = bytes.fromhex(colour.removeprefix("#"))
     return red, green, blue, 255
+
+
+def write_catalog(folder: Path, manifest: RunManifest) -> Path:
+    """Write the static STAC 1.1 catalog of a run: catalog.json, and one item a product and tile.
+
+    All links are relative, so that the folder can be copied anywhere. An item lies beside its rasters
+    (`<product>/<tile>/<product>-<tile>.json`); its assets carry projection, classes, scale, size and SHA-256.
+
+    Parameters
+    ----------
+    folder
+        The run folder; the rasters that `manifest` names must be there.
+    manifest
+        Its `files` are not needed yet.
+
+    Returns
+    -------
+    Path
+        catalog.json.
+    """
+    import pystac
+
+    note = "模拟数据：由模拟器生成，不是观测结果 · simulated, not observed. " if manifest.simulated else ""
+    catalog = pystac.Catalog(
+        id=manifest.run_id,
+        title=manifest.title,
+        description=f"{note}{manifest.region['name']}, {manifest.season['start']} – {manifest.season['end']}",
+        catalog_type=pystac.CatalogType.SELF_CONTAINED,
+    )
+    catalog.set_self_href(str(folder / "catalog.json"))
+    for (product, tile), rasters in _by_item(manifest.rasters).items():
+        item = _item(folder, manifest, product=product, tile=tile, rasters=rasters)
+        catalog.add_item(item)
+        item.set_self_href(str(folder / PurePosixPath(rasters[0].path).parent / f"{product}-{tile}.json"))
+        item.make_asset_hrefs_relative()
+    for name, media_type, title in COMPANIONS:
+        catalog.add_link(pystac.Link("related", f"./{name}", media_type, title))
+    catalog.save(catalog_type=pystac.CatalogType.SELF_CONTAINED)
+    return folder / "catalog.json"
+
+
+def _by_item(rasters: Sequence[Raster]) -> dict[tuple[str, str], list[Raster]]:
+    """Rasters by product (the first folder of their path) and tile."""
+    found: dict[tuple[str, str], list[Raster]] = {}
+    for raster in rasters:
+        found.setdefault((PurePosixPath(raster.path).parts[0], raster.tile), []).append(raster)
+    return found
+
+
+def _item(
+    folder: Path, manifest: RunManifest, *, product: str, tile: str, rasters: Sequence[Raster]
+) -> pystac.Item:
+    """One product of one tile, with a COG an asset."""
+    import pystac
+    import rasterio
+
+    with rasterio.open(folder / rasters[0].path) as dataset:
+        projection = _projection(dataset)
+        ring = _footprint(dataset)
+    longitudes, latitudes = [x for x, _ in ring], [y for _, y in ring]
+    item = pystac.Item(
+        id=f"{manifest.run_id}-{product}-{tile}",
+        geometry={"type": "Polygon", "coordinates": [ring]},
+        bbox=[min(longitudes), min(latitudes), max(longitudes), max(latitudes)],
+        datetime=None,
+        start_datetime=datetime.fromisoformat(manifest.season["start"]).replace(tzinfo=UTC),
+        end_datetime=datetime.fromisoformat(manifest.season["end"]).replace(tzinfo=UTC),
+        stac_extensions=list(EXTENSIONS),
+        properties={
+            "title": f"{manifest.title} · {_PRODUCTS.get(product, product)} · {tile}",
+            "created": manifest.created_at,
+            "keywords": ["模拟数据", "simulated"] if manifest.simulated else [],
+            **projection,
+        },
+    )
+    for raster in rasters:
+        path = folder / raster.path
+        with rasterio.open(path) as dataset:
+            bands = list(_bands(dataset, raster))
+        fields: dict[str, Any] = {
+            "bands": bands,
+            "file:size": path.stat().st_size,
+            # multihash: 0x12 = SHA-256, 0x20 = 32 bytes
+            "file:checksum": f"1220{sha256_file(path)}",
+        }
+        if raster.classes:
+            fields["classification:classes"] = [
+                {
+                    "value": one.code,
+                    "name": one.name,
+                    "title": f"{one.zh} · {one.en}",
+                    "color_hint": one.colour.removeprefix("#").upper(),
+                }
+                for one in raster.classes
+            ]
+        item.add_asset(
+            PurePosixPath(raster.path).stem,
+            pystac.Asset(
+                href=str(path),
+                title=raster.title,
+                media_type=pystac.MediaType.COG,
+                roles=["data"],
+                extra_fields=fields,
+            ),
+        )
+    return item
+
+
+def _projection(dataset: rasterio.io.DatasetReader) -> dict[str, Any]:
+    """proj: fields; a CRS without a code is spelled out, and its code is null as the extension asks."""
+    from pyproj import CRS
+
+    crs = CRS.from_wkt(dataset.crs.to_wkt())
+    authority = crs.to_authority()
+    code = ":".join(authority) if authority else None
+    fields: dict[str, Any] = {
+        "proj:code": code,
+        "proj:shape": [dataset.height, dataset.width],
+        "proj:transform": [float(v) for v in dataset.transform],
+        "proj:bbox": [float(v) for v in dataset.bounds],
+    }
+    if code is None:
+        fields |= {"proj:wkt2": crs.to_wkt("WKT2_2019"), "proj:projjson": crs.to_json_dict()}
+    return fields
+
+
+def _footprint(dataset: rasterio.io.DatasetReader) -> list[list[float]]:
+    """The image's outline in longitude and latitude, counter-clockwise, with points along its bent edges."""
+    from pyproj import Transformer
+
+    steps = np.linspace(0.0, 1.0, 9)[:-1]
+    col = np.concatenate([0 * steps, steps, 0 * steps + 1, 1 - steps]) * dataset.width
+    row = np.concatenate([steps, 0 * steps + 1, 1 - steps, 0 * steps]) * dataset.height
+    a, b, c, d, e, f = dataset.transform[:6]
+    x, y = a * col + b * row + c, d * col + e * row + f
+    lon, lat = Transformer.from_crs(dataset.crs.to_wkt(), "OGC:CRS84", always_xy=True).transform(x, y)
+    ring = [[round(float(i), 7), round(float(j), 7)] for i, j in zip(lon, lat, strict=True)]
+    return [*ring, ring[0]]
+
+
+def _bands(dataset: rasterio.io.DatasetReader, raster: Raster) -> Iterator[dict[str, Any]]:
+    """STAC 1.1 bands of an open COG."""
+    for number in range(dataset.count):
+        nodata = dataset.nodatavals[number]
+        band: dict[str, Any] = {
+            "name": dataset.descriptions[number] or (raster.dates[number] if raster.dates else raster.kind),
+            "data_type": dataset.dtypes[number],
+        }
+        if nodata is not None:
+            band["nodata"] = int(nodata) if float(nodata).is_integer() else float(nodata)
+        if raster.unit:
+            band["unit"] = raster.unit
+        if raster.scale != 1.0:
+            band |= {"raster:scale": raster.scale, "raster:offset": 0.0}
+        yield band

@@ -21,6 +21,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -105,6 +106,33 @@ class Raster:
     scale: float = 1.0
     unit: str = ""
     classes: tuple[MapClass, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Palette:
+    """The one palette of rasters, legends, charts and reports (`palette.json` beside this file).
+
+    `crops` and `growth` in code order; `confidence` are stops (percent, colour) of a ramp, dark = doubtful.
+    """
+
+    crops: tuple[MapClass, ...]
+    growth: tuple[MapClass, ...]
+    confidence: tuple[tuple[int, str], ...]
+
+
+@cache
+def palette() -> Palette:
+    """Read the palette.
+
+    >>> palette().growth[0].zh, palette().growth[0].colour
+    ('差', '#8C510A')
+    """
+    document = json.loads(Path(__file__).with_name("palette.json").read_text(encoding="utf-8"))
+    return Palette(
+        crops=tuple(MapClass(**item) for item in document["crops"]),
+        growth=tuple(MapClass(**item) for item in document["growth"]),
+        confidence=tuple((int(stop), str(colour)) for stop, colour in document["confidence"]),
+    )
 
 
 @dataclass(frozen=True, slots=True)

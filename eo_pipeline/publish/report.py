@@ -1,0 +1,653 @@
+"""The run's report for people: one self-contained HTML file, Chinese first, made from the run folder alone.
+
+No script, no foreign host, no font to install. What matters stands first; every figure stands with its
+method.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from markupsafe import Markup
+
+from eo_pipeline.products.growth import NODATA, NOT_MONITORABLE
+from eo_pipeline.products.thresholds import any_on_trial
+from eo_pipeline.publish.contract import MapClass, RunManifest, palette, read_estimates, read_series
+from eo_pipeline.publish.drawings import (
+    Colours,
+    CurvePoints,
+    class_colours,
+    curve_svg,
+    map_svg,
+    ramp_colours,
+    shares_svg,
+    swatch,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Row = dict[str, Any]
+
+#: 1 ha = 15 mu (亩).
+MU_PER_HA: Final = 15.0
+#: Area methods, the one to be believed first.
+AREA_METHODS: Final = {
+    "olofsson_2014": "分层随机样本的误差校正估计（Olofsson 等 2014，式 9–11）",
+    "synthetic_olofsson_2014": "全区误差率校正的合成估计（Olofsson 等 2014；假定各单元误差率相同）",
+    "adjusted_count_model_based": "按交叉验证混淆率校正的模型估计（非概率样本，区间只含混淆率的误差）",
+    "pixel_count": "像元计数（未校正误差）",
+}
+GROWTH_METHODS: Final = {
+    "last_year": "与上年同期相比",
+    "baseline_mean": "与往年同期均值相比",
+    "peers": "与同种作物的中位水平相比（没有往年数据）",
+}
+STAGES: Final = {"green_up": "返青", "heading": "抽穗", "peak": "最绿", "senescence": "衰老过半"}
+#: What the complete canopy (`heading`) is called by crop; crops without ears have none.
+HEADINGS: Final = {
+    "winter_wheat": "抽穗",
+    "millet_buckwheat": "抽穗",
+    "spring_maize": "抽雄",
+    "": "抽穗（谷类）",
+}
+#: Ground of maps whose palette holds white.
+_GREY: Final = "#e4e0d5"
+#: More maps or curves than this are left to the catalog and the tables.
+MAX_MAPS: Final = 6
+MAX_CURVES: Final = 12
+
+
+def write_report(folder: Path, manifest: RunManifest) -> Path:
+    """Write report.html from the rasters, estimates.parquet, series.parquet and accuracy.json of a run
+    folder.
+
+    Parameters
+    ----------
+    folder
+        The run folder, complete but for this file and run.json.
+    manifest
+        What run.json will say.
+
+    Returns
+    -------
+    Path
+        report.html.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    template = environment.get_template("report.html.j2")
+    target = folder / "report.html"
+    target.write_text(template.render(_Report(folder, manifest).context()), encoding="utf-8")
+    return target
+
+
+class _Report:
+    """Gathers what the template prints."""
+
+    def __init__(self, folder: Path, manifest: RunManifest) -> None:
+        self.folder, self.manifest = folder, manifest
+        self.estimates = read_estimates(folder)
+        self.series = read_series(folder)
+        self.accuracy: Row = json.loads((folder / "accuracy.json").read_text(encoding="utf-8"))
+        self.names = {item.name: item for item in manifest.crops}
+        listed = manifest.config.get("classes", [])
+        self.no_crops = {item.get("name") for item in listed if item.get("crop") is False}
+
+    def context(self) -> Row:
+        """Everything the template names."""
+        manifest = self.manifest
+        areas = self.areas()
+        growth = self.growth()
+        curves = self.curves()
+        scenes = self.scenes()
+        return {
+            "title": manifest.title,
+            "region": manifest.region.get("name", ""),
+            "period": f"{manifest.season['start']} 至 {manifest.season['end']}",
+            "run_id": manifest.run_id,
+            "created": manifest.created_at[:10],
+            "simulated": manifest.simulated,
+            "summary": self.summary(areas, growth),
+            "keys": self.keys(areas, growth, scenes),
+            "crop_maps": self.maps("crop_type", class_colours(manifest.crops), nodata=0),
+            "legend": self.legend(),
+            "legend_note": f"面积为像元计数；{AREA_METHOD_ZH}",
+            "areas": areas,
+            "confidence": self.confidence_level(),
+            "area_note": self.area_note(),
+            "growth": growth,
+            "growth_maps": self.maps(
+                "growth",
+                class_colours(palette().growth),
+                nodata=NODATA,
+                hatched=NOT_MONITORABLE,
+                ground=_GREY,
+            ),
+            "growth_key": [
+                {
+                    "swatch": Markup(swatch(c.colour, hatched=c.code == NOT_MONITORABLE)),  # noqa: S704 - our own SVG
+                    "zh": c.zh,
+                    "en": c.en,
+                }
+                for c in (*palette().growth, MapClass(NODATA, "", "非作物或无数据", "no crop", _GREY))
+            ],
+            "growth_note": self.growth_note(),
+            "curves": curves[:MAX_CURVES],
+            "curves_left": max(0, len(curves) - MAX_CURVES),
+            "accuracies": self.accuracies(),
+            "references": self.references(),
+            "confusions": self.confusions(),
+            "confidence_maps": self.maps("confidence", ramp_colours(palette().confidence), nodata=255),
+            "confidence_key": [
+                {"swatch": Markup(swatch(colour)), "zh": f"{stop}%"}  # noqa: S704 - our own SVG
+                for stop, colour in palette().confidence
+            ],
+            "scenes": scenes,
+            "notes": self.notes(),
+            "trial": bool(growth) and any_on_trial("growth."),
+            "inputs": self.inputs(),
+        }
+
+    # ---- areas ------------------------------------------------------------------------------------------
+    def _area_rows(self, unit: str) -> dict[str, dict[str, Any]]:
+        """By crop and method, the area rows of a unit."""
+        table = self.estimates
+        table = table[(table["product"] == "area") & (table["unit_adcode"] == unit)]
+        found: dict[str, dict[str, Any]] = {}
+        for row in table.to_dict("records"):
+            found.setdefault(str(row["crop"]), {})[str(row["method"])] = row
+        return found
+
+    def units(self, product: str) -> list[str]:
+        """Units with rows of a product, in the table's order: the whole region comes first."""
+        table = self.estimates[self.estimates["product"] == product]
+        units = list(dict.fromkeys(u for u in table["unit_adcode"] if not u.startswith("parcel:")))
+        return sorted(units, key=lambda unit: unit != "region")
+
+    def unit_name(self, code: str) -> str:
+        """A unit's name where the run says it, else its code."""
+        if code == "region":
+            return f"{self.manifest.region.get('name', '')}（全区）"
+        names = self.manifest.region.get("units", {})
+        return f"{names[code]}（{code}）" if code in names else code
+
+    def crop_zh(self, name: str) -> str:
+        """A crop's Chinese name; an unknown one keeps its own."""
+        return self.names[name].zh if name in self.names else name or "全部"
+
+    def areas(self) -> list[Row]:
+        """One table a unit: the best estimate, its interval, and the pixel count beside it."""
+        tables = []
+        for unit in self.units("area"):
+            rows = []
+            for crop, methods in self._area_rows(unit).items():
+                best = next(methods[m] for m in AREA_METHODS if m in methods)
+                pixels = methods.get("pixel_count", best)
+                rows.append(
+                    {
+                        "crop": crop,
+                        "zh": self.crop_zh(crop),
+                        "ha_value": float(best["value"]),
+                        "mu": mu(best["value"]),
+                        "interval": _interval(best["ci_low"], best["ci_high"]),
+                        "ha": f"{best['value']:,.1f}",
+                        "pixels": mu(pixels["value"]),
+                        "n": int(best["n_samples"]) or "—",
+                        "method": best["method"],
+                    }
+                )
+            tables.append({"unit": unit, "name": self.unit_name(unit), "rows": rows})
+        return tables
+
+    def legend(self) -> list[Row]:
+        """Classes with the area their pixels cover in the map shown."""
+        units = self.units("area")
+        rows = self._area_rows(units[0]) if units else {}
+        counted = {crop: float(m["pixel_count"]["value"]) for crop, m in rows.items() if "pixel_count" in m}
+        total = sum(counted.values())
+        return [
+            {
+                "swatch": Markup(swatch(item.colour)),  # noqa: S704 - our own SVG
+                "zh": item.zh,
+                "en": item.en,
+                "mu": mu(counted[item.name]) if item.name in counted else "—",
+                "ha": f"{counted[item.name]:,.1f}" if item.name in counted else "—",
+                "share": f"{counted[item.name] / total:.1%}" if total and item.name in counted else "—",
+            }
+            for item in self.manifest.crops
+        ]
+
+    def confidence_level(self) -> str:
+        """The intervals' confidence, as the season file asked."""
+        return f"{float(self.manifest.config.get('area', {}).get('confidence', 0.95)):.0%}"
+
+    def area_note(self) -> str:
+        """Which methods the areas come from, in words."""
+        used = [m for m in AREA_METHODS if m in set(self.estimates["method"])]
+        return "方法：" + "；".join(AREA_METHODS[m] for m in used) + "。1 公顷 = 15 亩。"
+
+    # ---- growth -----------------------------------------------------------------------------------------
+    def growth(self) -> list[Row]:
+        """Shares of the growth classes by crop, of the first unit that has them."""
+        units = self.units("growth")
+        if not units:
+            return []
+        table = self.estimates
+        table = table[(table["product"] == "growth") & (table["unit_adcode"] == units[0])]
+        rows = []
+        for crop in dict.fromkeys(table["crop"]):
+            own = table[table["crop"] == crop]
+            shares = {str(name): float(value) for name, value in zip(own["class"], own["value"], strict=True)}
+            monitorable = float(own["monitorable_share"].iloc[0])
+            zh = self.crop_zh(crop)
+            title = f"{zh}长势：" + "，".join(
+                f"{c.zh} {shares.get(c.name, 0):.1f}%" for c in palette().growth[:5]
+            )
+            rows.append(
+                {
+                    "crop": crop,
+                    "zh": zh,
+                    "en": self.names[crop].en if crop in self.names else "",
+                    "monitorable": f"{monitorable:.1%}",
+                    "monitorable_value": monitorable,
+                    "better": shares.get("good", 0.0) + shares.get("very_good", 0.0),
+                    "worse": shares.get("poor", 0.0) + shares.get("fair", 0.0),
+                    "svg": Markup(shares_svg(shares, title=title)),  # noqa: S704 - our own SVG
+                    "shares": [
+                        {"zh": c.zh, "value": f"{shares.get(c.name, 0.0):.1f}"} for c in palette().growth[:5]
+                    ],
+                }
+            )
+        return rows
+
+    def growth_note(self) -> str:
+        """What growth is compared with, in words."""
+        methods = dict.fromkeys(self.estimates.loc[self.estimates["product"] == "growth", "method"])
+        compared = "；".join(GROWTH_METHODS.get(m, m) for m in methods)
+        index = self.manifest.config.get("growth", {}).get("index", "NDVI")
+        return (
+            f"按 {index} 在生长盛期的均值{compared}，分好、较好、持平、较差、差五级；"
+            "各级合计为可监测面积的 100%。"
+        )
+
+    # ---- what stands first ------------------------------------------------------------------------------
+    def _overall_growth(
+        self, areas: Sequence[Row], growth: Sequence[Row]
+    ) -> tuple[float, float, float] | None:
+        """Better, worse (percent of what could be judged) and monitorable share over all crops, by area."""
+        if not growth:
+            return None
+        hectares = {row["crop"]: row["ha_value"] for row in areas[0]["rows"]} if areas else {}
+        weights = np.array([hectares.get(row["crop"], 1.0) for row in growth])
+        seen = weights * [row["monitorable_value"] for row in growth]
+        if seen.sum() <= 0:
+            return None
+        better = float((seen * [row["better"] for row in growth]).sum() / seen.sum())
+        worse = float((seen * [row["worse"] for row in growth]).sum() / seen.sum())
+        return better, worse, float(seen.sum() / weights.sum())
+
+    def summary(self, areas: Sequence[Row], growth: Sequence[Row]) -> str:
+        """The conclusion in two sentences."""
+        sentences = []
+        if areas:
+            crops = [row for row in areas[0]["rows"] if row["crop"] not in self.no_crops]
+            crops.sort(key=lambda row: -row["ha_value"])
+            named = "，".join(f"{row['zh']} {row['mu']} 亩" for row in crops[:3])
+            total = sum(row["ha_value"] for row in crops)
+            sentences.append(f"监测到种植面积约 {mu(total)} 亩，其中{named}。")
+        if overall := self._overall_growth(areas, growth):
+            better, worse, monitorable = overall
+            sentences.append(
+                f"长势 {100 - better - worse:.1f}% 持平，{better:.1f}% 好于、{worse:.1f}% 不及对照水平；"
+                f"可监测范围 {monitorable:.1%}。"
+            )
+        return "".join(sentences)
+
+    def keys(self, areas: Sequence[Row], growth: Sequence[Row], scenes: Row) -> list[Row]:
+        """Up to four figures for the head of the page."""
+        found: list[Row] = []
+        if areas:
+            crops = [row for row in areas[0]["rows"] if row["crop"] not in self.no_crops]
+            for row in sorted(crops, key=lambda row: -row["ha_value"])[:2]:
+                value, unit = _mu_parts(row["ha_value"])
+                below = (
+                    f"{self.confidence_level()} 区间 {row['interval']} 亩"
+                    if row["interval"] != "—"
+                    else "像元计数"
+                )
+                en = self.names[row["crop"]].en if row["crop"] in self.names else ""
+                found.append({"zh": row["zh"], "en": en, "value": value, "unit": unit, "below": below})
+        if overall := self._overall_growth(areas, growth):
+            _, worse, monitorable = overall
+            found.append(
+                {
+                    "zh": "长势持平及以上",
+                    "en": "normal or better",
+                    "value": f"{100 - worse:.1f}",
+                    "unit": "%",
+                    "below": f"可监测范围 {monitorable:.1%}",
+                }
+            )
+        validation = self.accuracy.get("cross_validation")
+        if validation:
+            model, baseline = validation["model"], validation["baseline"]
+            found.append(
+                {
+                    "zh": "分类总体精度",
+                    "en": "overall accuracy",
+                    "value": f"{100 * model['overall_accuracy']:.1f}",
+                    "unit": "%",
+                    "below": f"交叉验证；对照模型 {100 * baseline['overall_accuracy']:.1f}%",
+                }
+            )
+        if len(found) < 4:
+            found.append(
+                {
+                    "zh": "采用影像",
+                    "en": "scenes used",
+                    "value": f"{scenes['used']}",
+                    "unit": "景",
+                    "below": f"剔除 {len(scenes['rejected'])} 景",
+                }
+            )
+        return found
+
+    # ---- maps and curves --------------------------------------------------------------------------------
+    def maps(
+        self,
+        kind: str,
+        colours: Colours,
+        *,
+        nodata: int,
+        hatched: int | None = None,
+        ground: str = "#ffffff",
+    ) -> list[Row]:
+        """Maps of one kind, tile by tile."""
+        rasters = [item for item in self.manifest.rasters if item.kind == kind]
+        dates = sorted({row["date"] for row in self.manifest.inputs if row.get("role") == "scene"})
+        shown = []
+        for item in rasters[:MAX_MAPS]:
+            title = f"{self.manifest.title} {item.title}"
+            svg, crs = map_svg(
+                self.folder / item.path,
+                title=title,
+                colours=colours,
+                nodata=nodata,
+                hatched=hatched,
+                ground=ground,
+            )
+            caption = f"图幅 {item.tile} · " if len(rasters) > 1 else ""
+            if dates:
+                caption += f"影像 {dates[0]} 至 {dates[-1]} · "
+            caption += f"坐标系 {crs} · " + ("模拟数据 · " if self.manifest.simulated else "") + "内部资料"
+            shown.append({"svg": Markup(svg), "caption": caption})  # noqa: S704 - our own SVG
+        return shown
+
+    def curves(self) -> list[Row]:
+        """Curves of the growth index: of the classes, else of the parcels, else of the units."""
+        index = self.manifest.config.get("growth", {}).get("index", "NDVI")
+        table = self.series[self.series["index"] == index]
+        for scope in ("class", "parcel", "unit"):
+            own = table[table["scope"] == scope]
+            if len(own):
+                break
+        rows = []
+        for (code, crop), part in own.groupby(["scope_id", "crop"], sort=False):
+            name = self.crop_zh(str(crop)) if scope == "class" else str(code)
+            points = _points(part)
+            if len(points.dates) < 2:
+                continue
+            svg = curve_svg(points, title=f"{name} {index} 曲线", index=index)
+            rows.append(
+                {
+                    "zh": name,
+                    "en": self.names[str(crop)].en if scope == "class" and str(crop) in self.names else "",
+                    "svg": Markup(svg),  # noqa: S704 - our own SVG
+                    "stages": self.stages(scope, str(code), str(crop)),
+                }
+            )
+        return rows
+
+    def stages(self, scope: str, code: str, crop: str) -> str:
+        """Stage dates of a curve in one line."""
+        table = self.estimates[self.estimates["product"] == "stage"]
+        unit = {"class": "region", "parcel": f"parcel:{code}", "unit": code}[scope]
+        own = table[(table["unit_adcode"] == unit) & (table["crop"] == crop)]
+        days = dict(zip(own["class"], own["value"], strict=True))
+        names = {name: zh for name, zh in STAGES.items() if name != "heading"}
+        if crop in HEADINGS:
+            names = STAGES | {"heading": HEADINGS[crop]}
+        found = [(days[name], zh) for name, zh in names.items() if name in days]
+        return " · ".join(f"{zh} {_month_day(day)}" for day, zh in found)
+
+    # ---- accuracy ---------------------------------------------------------------------------------------
+    def accuracies(self) -> list[Row]:
+        """Model beside baseline, of each cross-validation."""
+        blocks = []
+        for key, caption in (
+            ("cross_validation", "交叉验证（整组留出，图上所用通道）"),
+            ("cross_validation_all_channels", "交叉验证（样本自带的全部通道）"),
+        ):
+            found = self.accuracy.get(key)
+            if not found:
+                continue
+            blocks.append(
+                {
+                    "caption": caption,
+                    "rows": [
+                        {
+                            "name": name,
+                            "oa": f"{100 * found[part]['overall_accuracy']:.1f}%",
+                            "f1": f"{found[part]['macro_f1']:.3f}",
+                            "ece": f"{found[part]['ece']:.3f}",
+                            "n": f"{found[part]['n']:,}",
+                        }
+                        for part, name in (("model", "时序网络（所用模型）"), ("baseline", "决策树（对照）"))
+                    ],
+                    "note": f"{len(found.get('folds', []))} 折，按组整体留出，"
+                    f"共 {found['groups']} 组，随机种子 {found['seed']}。"
+                    "同一地块或同一方格的样本不会同时出现在训练和检验中。",
+                }
+            )
+        return blocks
+
+    def references(self) -> list[Row]:
+        """User's and producer's accuracy from the independent sample."""
+        found = self.accuracy.get("reference")
+        if not found or "overall_accuracy" not in found:
+            return []
+        rows = [
+            {"zh": self.crop_zh(name), "users": _with_se(u, us), "producers": _with_se(p, ps)}
+            for name, u, us, p, ps in zip(
+                found["labels"],
+                found["users_accuracy"],
+                found["users_se"],
+                found["producers_accuracy"],
+                found["producers_se"],
+                strict=True,
+            )
+        ]
+        overall = _with_se(found["overall_accuracy"], found["overall_se"])
+        caption = f"独立参考样本（{found['design']}，{found['n']} 点）：面积加权总体精度 {overall}"
+        return [{"caption": caption, "rows": rows}]
+
+    def confusions(self) -> list[Row]:
+        """Confusion matrices: cross-validated, and of the reference sample."""
+        blocks = []
+        validation, reference = self.accuracy.get("cross_validation"), self.accuracy.get("reference")
+        if validation:
+            model = validation["model"]
+            blocks.append(
+                ("混淆矩阵（交叉验证，样本数）", "真实 ＼ 判别", model["labels"], model["confusion"])
+            )
+        if reference and "confusion" in reference:
+            blocks.append(
+                ("混淆矩阵（独立样本，点数）", "图上 ＼ 参考", reference["labels"], reference["confusion"])
+            )
+        return [
+            {
+                "caption": caption,
+                "corner": corner,
+                "names": [self.crop_zh(name) for name in labels],
+                "rows": [
+                    {
+                        "name": self.crop_zh(name),
+                        "cells": [{"count": v, "level": min(9, int(9 * v / max(1, sum(row))))} for v in row],
+                    }
+                    for name, row in zip(labels, table, strict=True)
+                ],
+            }
+            for caption, corner, labels, table in blocks
+        ]
+
+    # ---- the rest ---------------------------------------------------------------------------------------
+    def scenes(self) -> Row:
+        """How many scenes, and the rejected ones with the reason."""
+        scenes = [row for row in self.manifest.inputs if row.get("role") == "scene"]
+        rejected = [
+            {
+                "date": row["date"],
+                "tile": row["tile"],
+                "seen": f"{row['clear_share']:.0%}",
+                "outlier": f"{row['outlier_share']:.0%}",
+                "reason": reason_zh(row["reason"]),
+            }
+            for row in scenes
+            if row["rejected"]
+        ]
+        return {"total": len(scenes), "used": len(scenes) - len(rejected), "rejected": rejected}
+
+    def notes(self) -> list[str]:
+        """Method in short sentences."""
+        notes = [
+            "影像的云影先用自带掩膜剔除，再与同一像元前后时相比较：各波段同时变暗为阴影，可见光同时变亮为残云。",
+            "曲线用 Whittaker 平滑（Eilers 2003），按真实日期计算，缺测不补造观测值；首尾缺测保持末值。",
+            f"面积：{AREA_METHOD_ZH}。",
+        ]
+        if (self.estimates["product"] == "stage").any():
+            notes.append(
+                "生育期由平滑曲线判读（TIMESAT 振幅法）：升到振幅的 20% 为返青，"
+                "升到 95% 为抽穗，降到 50% 为衰老过半。"
+            )
+        return notes
+
+    def inputs(self) -> list[Row]:
+        """Provenance: inputs, model, code."""
+        manifest = self.manifest
+        files = [row for row in manifest.inputs if row.get("role") != "scene"]
+        rasters = sum(row.get("role") == "raster" for row in files)
+        rows = [{"name": "输入影像", "text": f"{rasters} 个文件，逐个记录 SHA-256，见 run.json"}]
+        rows += [
+            {
+                "name": _ROLES.get(row["role"], row["role"]),
+                "text": f"{row['path']}（SHA-256 {row['sha256'][:12]}…）",
+            }
+            for row in files
+            if row.get("role") != "raster" and "sha256" in row
+        ]
+        for model in manifest.models:
+            parameters = model.get("parameters")
+            text = str(model.get("name") or model.get("architecture") or "")
+            if isinstance(parameters, int):
+                text += f"，{parameters:,} 个参数"
+            rows.append({"name": "模型", "text": text or "见 run.json"})
+        code = manifest.code
+        rows.append(
+            {
+                "name": "程序",
+                "text": f"版本 {code.get('version', '')}，提交 {str(code.get('commit', ''))[:12]}",
+            }
+        )
+        if manifest.timings:
+            rows.append({"name": "用时", "text": f"{sum(manifest.timings.values()):.0f} 秒"})
+        return rows
+
+
+_ROLES: Final = {
+    "samples": "训练样本",
+    "sample_table": "样本坐标",
+    "reference": "参考样本",
+    "units": "行政单元",
+    "parcels": "地块",
+    "baseline": "往年运行",
+}
+AREA_METHOD_ZH: Final = "每个像元按其在椭球面上的真实面积计算（Karney 2013），与投影无关"
+
+
+def reason_zh(reason: str) -> str:
+    """A rejection's reason in Chinese; an unknown one as it is.
+
+    >>> reason_zh("no clear pixel")
+    '没有无云像元'
+    """
+    for english, chinese in (
+        ("shadow or cloud missed by the mask in ", "掩膜漏判的云或云影，占无云像元 "),
+        ("no clear pixel", "没有无云像元"),
+        ("clear in ", "无云面积只有 "),
+    ):
+        if reason.startswith(english):
+            rest = reason.removeprefix(english)
+            figure = rest.removesuffix(" of the clear pixels").removesuffix(" of the area only")
+            return chinese + figure.replace(" %", "%")
+    return reason
+
+
+def mu(hectares: float) -> str:
+    """Hectares as mu for reading: from a hundred thousand mu on in 万亩.
+
+    >>> mu(20.0), mu(27_466.7)
+    ('300', '41.2 万')
+    """
+    value, unit = _mu_parts(hectares)
+    return f"{value} 万" if unit == "万亩" else value
+
+
+def _mu_parts(hectares: float) -> tuple[str, str]:
+    """Figure and unit."""
+    amount = float(hectares) * MU_PER_HA
+    if not np.isfinite(amount):
+        return "—", "亩"
+    if amount >= 100_000:
+        return f"{amount / 10_000:.1f}", "万亩"
+    return (f"{amount:,.0f}" if amount >= 100 else f"{amount:.1f}"), "亩"
+
+
+def _interval(low: float, high: float) -> str:
+    return f"{mu(low)} – {mu(high)}" if np.isfinite(low) and np.isfinite(high) else "—"
+
+
+def _with_se(value: float | None, se: float | None) -> str:
+    if value is None:
+        return "—"
+    return f"{100 * value:.1f}%" + (f" ± {196 * se:.1f}" if se is not None else "")
+
+
+def _month_day(day_of_year: float) -> str:
+    """Day of a year without a leap day, as a farmer says it.
+
+    >>> _month_day(108)
+    '4月18日'
+    """
+    day = date.fromordinal(date(2025, 1, 1).toordinal() + max(0, round(day_of_year) - 1))
+    return f"{day.month}月{day.day}日"
+
+
+def _points(part: pd.DataFrame) -> CurvePoints:
+    part = part.sort_values("date")
+    numbers: Mapping[str, Any] = {
+        name: part[name].to_numpy(dtype=np.float64) for name in ("observed", "smoothed", "p25", "p75")
+    }
+    return CurvePoints(tuple(date.fromisoformat(day) for day in part["date"]), **numbers)
