@@ -78,10 +78,10 @@ def fit_temperature(log_probabilities: NDArray[np.floating], codes: NDArray[np.i
         Between 0.05 and 20.
     """
     n, k = log_probabilities.shape
-    # Where every held-out sample is right, plain likelihood asks for certainty. The targets are smoothed by
-    # Laplace's rule of succession instead, as Platt 1999 does: n right ones speak for (n + 1) / (n + k).
-    target = np.full((n, k), 1.0 / (n + k))
-    target[np.arange(n), codes] = (n + 1.0) / (n + k)
+    # Where every held-out sample is right, plain likelihood asks for certainty. One more sample, of which
+    # every class has its share, keeps confidence below what n samples can prove (Platt 1999 smooths so too).
+    target = np.full((n, k), 1.0 / k / (n + 1.0))
+    target[np.arange(n), codes] += n / (n + 1.0)
 
     def loss(log_temperature: float) -> float:
         probabilities = apply_temperature(log_probabilities, float(np.exp(log_temperature)))

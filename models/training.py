@@ -40,7 +40,8 @@ class TrainingSettings:
     learning_rate, weight_decay : float
         Peak of the one-cycle schedule (Smith & Topin 2018, arXiv 1708.07120) and AdamW's decay.
     mixup : float
-        Parameter of the beta distribution of mixup (Zhang et al. 2018, arXiv 1710.09412).
+        Parameter of the beta distribution of mixup (Zhang et al. 2018, arXiv 1710.09412); 0, the default, for
+        none: it gained nothing on our samples and made confidence worse before calibration.
     noise : float
         Largest noise on a value, in standard deviations of its channel; half as much on a whole channel.
     shift : int
@@ -57,7 +58,7 @@ class TrainingSettings:
     batch_size: int = 128
     learning_rate: float = 6e-3
     weight_decay: float = 2e-2
-    mixup: float = 0.3
+    mixup: float = 0.0
     noise: float = 0.1
     shift: int = 0
     gaps: float = 0.1

@@ -43,6 +43,16 @@ def test_calibration_mends_an_overconfident_model() -> None:
     assert np.array_equal(after.argmax(axis=1), logits.argmax(axis=1))
 
 
+def test_a_model_that_was_always_right_is_not_made_certain() -> None:
+    # given 40 held-out samples, all predicted right at 70 %
+    log_p = np.log(np.tile([0.7, 0.2, 0.1], (40, 1)))
+    # when it is calibrated
+    done = calibrate(log_p, np.zeros(40, dtype=int))
+    # then it is surer than before, but not surer than 40 samples can prove
+    confidence = apply_temperature(log_p, done.temperature)[0, 0]
+    assert 0.97 < confidence < 0.995
+
+
 def test_without_held_out_samples_nothing_is_changed() -> None:
     done = calibrate(np.zeros((0, 3)), np.zeros(0, dtype=int))
     assert done.temperature == 1.0
