@@ -14,6 +14,8 @@ from django.utils.functional import Promise
 from django.utils.translation import get_language, gettext
 from django.utils.translation import gettext_lazy as _
 
+from eo_pipeline.publish.contract import palette
+
 #: 1 ha = 15 亩.
 MU_PER_HA: Final = 15.0
 
@@ -28,16 +30,24 @@ class GrowthClass:
     colour: str
 
 
-#: Growth 差 → 好, BrBG.
-GROWTH: Final = (
-    GrowthClass(1, "poor", _("差"), "#8c510a"),
-    GrowthClass(2, "fair", _("较差"), "#d8b365"),
-    GrowthClass(3, "normal", _("持平"), "#f5f5f5"),
-    GrowthClass(4, "good", _("较好"), "#5ab4ac"),
-    GrowthClass(5, "very_good", _("好"), "#01665e"),
+_PALETTE: Final = palette()
+_GROWTH_LABELS: Final[Mapping[str, str | Promise]] = {
+    "poor": _("差"),
+    "fair": _("较差"),
+    "normal": _("持平"),
+    "good": _("较好"),
+    "very_good": _("好"),
+}
+NOT_MONITORABLE: Final = "not_monitorable"
+#: Growth 差 → 好; colours are those of the pipeline's one palette.
+GROWTH: Final = tuple(
+    GrowthClass(item.code, item.name, _GROWTH_LABELS[item.name], item.colour)
+    for item in _PALETTE.growth
+    if item.name != NOT_MONITORABLE
 )
 GROWTH_BY_NAME: Final = {item.name: item for item in GROWTH}
-NOT_MONITORABLE_CODE: Final = 6
+NOT_MONITORABLE_CODE: Final = next(item.code for item in _PALETTE.growth if item.name == NOT_MONITORABLE)
+#: Hatching must be seen on paper and on white, so it is darker than the class's own grey.
 NOT_MONITORABLE_COLOUR: Final = "#8f8a7c"
 
 PRODUCTS: Final[Mapping[str, str | Promise]] = {
@@ -67,8 +77,8 @@ LAYERS: Final[Mapping[str, str | Promise]] = {
 #: A raster is public once a number of this product has been accepted.
 LAYER_PRODUCT: Final = {"crop_type": "area", "confidence": "area", "growth": "growth"}
 
-#: Confidence of the map in steps of per cent, low → high, one purple hue.
-CONFIDENCE_RAMP: Final = ((0, "#54278f"), (50, "#807dba"), (75, "#bcbddc"), (100, "#f2f0f7"))
+#: Confidence of the map, stops (per cent, colour) of a ramp; dark = doubtful.
+CONFIDENCE_RAMP: Final = _PALETTE.confidence
 
 
 def product_label(product: str) -> str:

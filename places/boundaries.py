@@ -102,10 +102,11 @@ def read_boundaries(
             f"{path} holds {', '.join(kinds)}; boundaries must be Polygon or MultiPolygon. Export the "
             "areas, not their lines or centres; for a file of several layers name one with --layer."
         )
-    codes = [
-        _code_text(value) for value in table[_field(path, fields, code_field, CODE_FIELDS, "--code-field")]
-    ]
-    names_at = _field(path, fields, name_field, NAME_FIELDS, "--name-field", required=bool(name_field))
+    codes_at = _field(path, fields, (code_field,) if code_field else CODE_FIELDS, "--code-field")
+    codes = [_code_text(value) for value in table[codes_at]]
+    names_at = (
+        _field(path, fields, (name_field,), "--name-field") if name_field else _find(fields, NAME_FIELDS)
+    )
     names = [str(value or "") for value in table[names_at]] if names_at is not None else [""] * len(codes)
     digits = {"prefecture": 6, "county": 6, "township": 9}[level]
     reproject = _to_wgs84(path, crs, datum)
@@ -143,20 +144,20 @@ def _read(path: Path, *, where: str, layer: str) -> tuple[list[str], list[Any], 
     return [str(name) for name in meta["fields"]], list(table), geometries, meta["crs"]
 
 
-def _field(
-    path: Path, fields: list[str], wanted: str, usual: tuple[str, ...], option: str, *, required: bool = True
-) -> int | None:
+def _find(fields: list[str], names: tuple[str, ...]) -> int | None:
+    """Place of the first of `names` among the fields, whatever its capitals."""
     lower = [name.lower() for name in fields]
-    for name in (wanted,) if wanted else usual:
-        if name.lower() in lower:
-            return lower.index(name.lower())
-    if not required:
-        return None
-    tried = wanted or ", ".join(usual)
-    raise BoundaryFileError(
-        f"{path} has no field {tried}; its fields are {', '.join(fields) or '(none)'}. Name the right "
-        f"one with {option}."
-    )
+    return next((lower.index(name.lower()) for name in names if name.lower() in lower), None)
+
+
+def _field(path: Path, fields: list[str], names: tuple[str, ...], option: str) -> int:
+    found = _find(fields, names)
+    if found is None:
+        raise BoundaryFileError(
+            f"{path} has no field {', '.join(names)}; its fields are {', '.join(fields) or '(none)'}. Name "
+            f"the right one with {option}."
+        )
+    return found
 
 
 def _code_text(value: Any) -> str:

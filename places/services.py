@@ -124,8 +124,9 @@ def _refuse_unknown(path: Path, level: Level, boundaries: Iterable[Boundary]) ->
     if unknown:
         raise BoundaryFileError(
             f"{path}: {len(unknown)} unit(s) do not belong to this prefecture at level {level}, first "
-            f"{unknown[0]}. Known are {', '.join(sorted(known))[:300] or '(none)'}. Leave the others out, e.g. "
-            "--where \"adcode LIKE '6208%'\", or choose another --level or --code-field. Nothing was imported."
+            f"{unknown[0]}. Known are {', '.join(sorted(known))[:300] or '(none)'}. Leave the others out, "
+            "e.g. --where \"adcode LIKE '6208%'\", or choose another --level or --code-field. Nothing was "
+            "imported."
         )
     if nameless:
         raise BoundaryFileError(
