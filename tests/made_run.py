@@ -11,6 +11,7 @@ import pandas as pd
 
 from eo_pipeline.grid import Grid
 from eo_pipeline.products.growth import GROWTH_NAMES, round_to_100
+from eo_pipeline.products.zonal import pixel_area_ha
 from eo_pipeline.publish.catalog import write_catalog, write_cog
 from eo_pipeline.publish.contract import (
     ESTIMATE_COLUMNS,
@@ -103,9 +104,10 @@ def make_run(folder: Path, *, crs: str = UTM, simulated: bool = True, classified
         band_descriptions=DATES,
     )
 
+    pixel_ha = pixel_area_ha(grid)
     rows = []
     for item in CROPS:
-        hectares = float((classes == item.code).sum()) * 0.01
+        hectares = float(pixel_ha[classes == item.code].sum())
         half = 0.08 * hectares
         common = {"product": "area", "crop": item.name, "unit_adcode": "region", "unit": "ha"}
         rows.append(estimate(**common, value=hectares, method="pixel_count"))
