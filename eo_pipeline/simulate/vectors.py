@@ -15,7 +15,8 @@ from eo_pipeline.simulate.scenes import World
 from eo_pipeline.simulate.truth import HA_PER_PIXEL
 
 LABEL_NOISE: Final = 0.025
-SURVEYED_PER_CLASS: Final = 90
+#: Fields surveyed of a class, if it has so many; one point in each.
+SURVEYED_PER_CLASS: Final = 110
 REFERENCE_POINTS: Final = 600
 _NOTE: Final = "模拟数据 SIMULATED"
 
@@ -99,10 +100,9 @@ def _points(land: Landscape, rows: NDArray[np.intp], columns: NDArray[np.intp]) 
 
 
 def write_samples(world: World, year: int, path: Path) -> dict[str, int]:
-    """Survey up to 90 fields of every class, spread over the piece, two points in each; 2.5 % wrongly noted.
+    """Survey up to 110 fields of every class, spread over the piece; 2.5 % are wrongly noted.
 
-    `group` is the field, so that points of one field never stand on both sides of a split. Returns points a
-    class.
+    One point stands inside each field; `group` is the field. Returns points a class.
     """
     land, cropping = world.land, world.plan[year]
     rng = np.random.default_rng([world.seed, 10, year])
@@ -115,17 +115,16 @@ def write_samples(world: World, year: int, path: Path) -> dict[str, int]:
     features: list[tuple[str, str]] = []
     counts: dict[str, int] = {}
     for item in crops.CLASSES:
-        able = np.flatnonzero((cropping.code == item.code) & (inner_count >= 2))
+        able = np.flatnonzero((cropping.code == item.code) & (inner_count > 0))
         for segment in _spread_choice(land, able, cropping.variant, SURVEYED_PER_CLASS, rng):
             label = item.name
             if rng.random() < LABEL_NOISE:
                 label = str(rng.choice([other.name for other in crops.CLASSES if other.code != item.code]))
             pixels = by_segment[start[segment] : start[segment + 1]]
             group = ids[segment] if segment < land.n_parcels else f"{COUNTY[0]}-L{segment:04d}"
-            for pixel in rng.choice(pixels, 2, replace=False):
-                rows.append(int(pixel))
-                features.append((label, group))
-                counts[label] = counts.get(label, 0) + 1
+            rows.append(int(rng.choice(pixels)))
+            features.append((label, group))
+            counts[label] = counts.get(label, 0) + 1
     places = np.array(rows)
     lonlat = _points(land, places // land.grid.size, places % land.grid.size)
     write_geojson(

