@@ -230,8 +230,9 @@ def curve_svg(points: CurvePoints, *, title: str, index: str) -> str:
     """Season curve: observed dots, smoothed line, band between the quartiles of the pixels' curves."""
     left, right, top, bottom = 34, 6, 22, 24
     first, last = points.dates[0].toordinal(), points.dates[-1].toordinal()
-    known = np.concatenate([points.smoothed, points.observed, points.p75, [0.8]])
-    high = float(np.ceil(np.nanmax(known) * 5) / 5)
+    # One axis for all curves of a report, so that they can be compared; wider only where an index needs it.
+    top_value = np.nanmax(np.concatenate([points.smoothed, points.observed, points.p75, [1.0]]))
+    high = float(np.ceil(top_value * 5 - 1e-6) / 5)
     low = min(0.0, float(np.floor(np.nanmin(np.concatenate([points.smoothed, points.p25, [0.0]])) * 5) / 5))
 
     def x_of(day: int) -> float:

@@ -397,32 +397,38 @@ class _Report:
         return shown
 
     def curves(self) -> list[Row]:
-        """Curves of the growth index: of the classes, else of the parcels, else of the units."""
-        index = self.manifest.config.get("growth", {}).get("index", "NDVI")
-        table = self.series[self.series["index"] == index]
+        """Curves of the growth index: of the classes, else of the parcels (every index), else of the units."""
+        main = self.manifest.config.get("growth", {}).get("index", "NDVI")
+        table, scope = self.series, "unit"
         for scope in ("class", "parcel", "unit"):
-            own = table[table["scope"] == scope]
-            if len(own):
+            table = self.series[self.series["scope"] == scope]
+            if len(table):
                 break
+        others = sorted(set(table["index"]) - {main}) if scope == "parcel" else []
+        table = table[table["index"].isin([main, *others])]
         rows = []
-        for (code, crop), part in own.groupby(["scope_id", "crop"], sort=False):
+        for (code, crop), part in table.groupby(["scope_id", "crop"], sort=False):
             name = self.crop_zh(str(crop)) if scope == "class" else str(code)
-            points = _points(part)
-            if len(points.dates) < 2:
-                continue
-            svg = curve_svg(points, title=f"{name} {index} 曲线", index=index)
-            rows.append(
-                {
-                    "zh": name,
-                    "en": self.names[str(crop)].en if scope == "class" and str(crop) in self.names else "",
-                    "svg": Markup(svg),  # noqa: S704 - our own SVG
-                    "stages": self.stages(scope, str(code), str(crop)),
-                }
-            )
+            for index in (main, *others):
+                points = _points(part[part["index"] == index])
+                if len(points.dates) < 2:
+                    continue
+                title = f"{name} · {index}" if others else name
+                svg = curve_svg(points, title=f"{name} {index} 曲线", index=index)
+                rows.append(
+                    {
+                        "zh": title,
+                        "en": self.names[str(crop)].en
+                        if scope == "class" and str(crop) in self.names
+                        else "",
+                        "svg": Markup(svg),  # noqa: S704 - our own SVG
+                        "stages": self.stages(scope, str(code), str(crop)) if index == main else [],
+                    }
+                )
         return rows
 
-    def stages(self, scope: str, code: str, crop: str) -> str:
-        """Stage dates of a curve in one line."""
+    def stages(self, scope: str, code: str, crop: str) -> list[str]:
+        """Stage dates of a curve, each with its name."""
         table = self.estimates[self.estimates["product"] == "stage"]
         unit = {"class": "region", "parcel": f"parcel:{code}", "unit": code}[scope]
         own = table[(table["unit_adcode"] == unit) & (table["crop"] == crop)]
@@ -431,7 +437,7 @@ class _Report:
         if crop in HEADINGS:
             names = STAGES | {"heading": HEADINGS[crop]}
         found = [(days[name], zh) for name, zh in names.items() if name in days]
-        return " · ".join(f"{zh} {_month_day(day)}" for day, zh in found)
+        return [f"{zh} {_month_day(day)}" for day, zh in found]
 
     # ---- accuracy ---------------------------------------------------------------------------------------
     def accuracies(self) -> list[Row]:

@@ -126,7 +126,7 @@ def test_model_and_baseline_stand_side_by_side(page: str) -> None:
 
 def test_only_cereals_head_and_maize_tassels(page: str) -> None:
     curves = page[page.index("生长曲线") : page.index("<h2>精度")]
-    captions = re.findall(r"<figcaption>(.*?)</figcaption>", curves)
+    captions = [re.sub("<.*?>", "", c) for c in re.findall(r"<figcaption>(.*?)</figcaption>", curves)]
     assert captions == [
         "返青 3月31日 · 抽穗 5月20日 · 衰老过半 6月24日",
         "返青 3月31日 · 抽雄 5月20日 · 衰老过半 6月24日",
