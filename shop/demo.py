@@ -62,7 +62,7 @@ _ITEMS: Final = (
         ),
     ),
     _Item(
-        "jingning-fuji-gift", "JN-C01", _A, Illustration.APPLE_BOX, "静宁红富士礼盒", "Jingning Fuji gift box",
+        "jingning-fuji-gift", "JN-C01", _A, Illustration.APPLE_GIFT, "静宁红富士礼盒", "Jingning Fuji gift box",
         "一果一托，12 枚或 9 枚装", "One apple, one tray: 12 or 9 in a box",
         f"长富2号，逐个选果，果径 80 毫米以上，一果一托，外箱加厚。\n\n{_KEEP}",
         f"Nagafu 2, hand-picked at 80 mm and above, each in its own tray.\n\n{_KEEP_EN}",
@@ -72,7 +72,7 @@ _ITEMS: Final = (
         ),
     ),
     _Item(
-        "jingning-chengji", "JN-C01", _A, Illustration.APPLE_RED, "静宁成纪1号苹果", "Jingning Chengji 1 apples",
+        "jingning-chengji", "JN-C01", _A, Illustration.APPLE_BRANCH, "静宁成纪1号苹果", "Jingning Chengji 1 apples",
         "当地选育的品种，果形端正，条纹红", "A local variety: well shaped, striped red",
         f"成纪1号，2015 年建园。果形高桩，条纹红，肉质细脆。\n\n{_KEEP}",
         f"Chengji 1, planted in 2015. Tall fruit, striped red, fine crisp flesh.\n\n{_KEEP_EN}",
@@ -103,7 +103,7 @@ _ITEMS: Final = (
         ),
     ),
     _Item(
-        "zhuanglang-terrace-fuji", "ZL-C01", _A, Illustration.APPLE_RED, "庄浪梯田富士", "Zhuanglang terrace Fuji",
+        "zhuanglang-terrace-fuji", "ZL-C01", _A, Illustration.APPLE_BRANCH, "庄浪梯田富士", "Zhuanglang terrace Fuji",
         "南湖梯田，海拔 1620 米", "Nanhu terraces, 1,620 m",
         f"长富2号，2006 年建园，海拔 1620 米，昼夜温差大。\n\n{_KEEP}",
         f"Nagafu 2, planted in 2006 at 1,620 m.\n\n{_KEEP_EN}",
@@ -113,7 +113,7 @@ _ITEMS: Final = (
         ),
     ),
     _Item(
-        "zhuanglang-qinguan", "ZL-C01", _A, Illustration.APPLE_BOX, "庄浪秦冠苹果", "Zhuanglang Qinguan apples",
+        "zhuanglang-qinguan", "ZL-C01", _A, Illustration.APPLE_DARK, "庄浪秦冠苹果", "Zhuanglang Qinguan apples",
         "老品种，耐放，放到春节更甜", "An old variety that keeps well and sweetens by spring",
         f"秦冠，1998 年建园的老果园。采收时偏硬，存放后转甜。\n\n{_KEEP}",
         f"Qinguan from an orchard of 1998. Firm when picked, sweeter with time.\n\n{_KEEP_EN}",

@@ -97,6 +97,58 @@ def _apple_box() -> str:
     return _shadow(201, 256, 140) + top + front + slats + posts
 
 
+def _apple_branch() -> str:
+    branch = (
+        f'<path d="M-10 74C70 60 120 86 190 70C260 54 320 78 420 48" fill="none" stroke="{WOOD_DEEP}" stroke-width="13" stroke-linecap="round"/>'
+        f'<path d="M120 78C126 96 124 104 122 116M268 62C276 78 276 88 272 100" fill="none" stroke="{WOOD_DEEP}" stroke-width="6" stroke-linecap="round"/>'
+    )
+    leaves = "".join(
+        f'<path d="M0 0C14-22 40-24 56-14C44 6 20 12 0 0Z" fill="{fill}" transform="translate({x} {y}) rotate({turn})"/>'
+        for x, y, turn, fill in (
+            (60, 66, -38, LEAF), (150, 78, -30, LEAF_DEEP), (214, 66, 28, LEAF), (300, 66, -42, LEAF),
+            (86, 76, 62, LEAF_DEEP), (338, 66, 40, LEAF_DEEP), (176, 76, 70, LEAF),
+        )
+    )  # fmt: skip
+    streaks = "".join(
+        f'<path d="M{x} {y}C{x - 6} {y + 24} {x - 4} {y + 46} {x + 4} {y + 64}" fill="none" stroke="#d8635a" stroke-width="4" stroke-linecap="round" opacity="0.75"/>'
+        for x, y in ((104, 152), (126, 150), (146, 154), (254, 138), (276, 136), (298, 140))
+    )
+    return branch + _red(122, 184, 118, leaf=False) + _red(274, 170, 124, leaf=False) + streaks + leaves
+
+
+def _apple_gift() -> str:
+    trays = "".join(
+        f'<rect x="{x - 31}" y="{y - 31}" width="62" height="62" rx="8" fill="#f6efe0" stroke="#d9c7a0" stroke-width="2"/>'
+        + _red(x, y + 2, 46, leaf=False)
+        for y in (108, 172)
+        for x in (104, 168, 232, 296)
+    )
+    box = (
+        f'<rect x="56" y="64" width="288" height="166" rx="8" fill="{APPLE_DEEP}"/>'
+        '<rect x="66" y="74" width="268" height="140" rx="4" fill="#e9dcc0"/>'
+    )
+    front = (
+        f'<path d="M56 214H344V240C344 246 338 250 332 250H68C62 250 56 246 56 240Z" fill="{APPLE}"/>'
+        f'<rect x="176" y="214" width="48" height="36" fill="{LOESS_MID}"/><circle cx="200" cy="232" r="9" fill="{PAPER}"/>'
+    )
+    return _shadow(200, 254, 150) + box + trays + front
+
+
+def _apple_dark() -> str:
+    def dark(x: float, y: float, size: float, *, leaf: bool = True) -> str:
+        return _apple(x, y, size, skin="#8c2440", shade="#661730", blush="#c9798d", leaf=leaf)
+
+    half = (
+        '<g transform="translate(282 196)">'
+        '<path d="M0-44C16-58 62-54 62-6C62 34 34 56 14 54C6 53-6 53-14 54C-34 56-62 34-62-6C-62-54-16-58 0-44Z" fill="#8c2440"/>'
+        '<path d="M0-37C14-49 54-46 54-5C54 29 30 48 12 46C5 45-5 45-12 46C-30 48-54 29-54-5C-54-46-14-49 0-37Z" fill="#f7efd6"/>'
+        '<path d="M0-22C16-18 20 8 0 26C-20 8-16-18 0-22Z" fill="none" stroke="#d9c79a" stroke-width="3"/>'
+        '<path d="M-6-4C-10 4-8 10-5 13C-1 8-1 2-6-4ZM6-4C10 4 8 10 5 13C1 8 1 2 6-4Z" fill="#5d4630"/>'
+        f'<path d="M0-42C0-50 2-58 8-64" fill="none" stroke="{WOOD_DEEP}" stroke-width="5" stroke-linecap="round"/></g>'
+    )
+    return _shadow(205, 248, 145) + dark(110, 190, 112, leaf=False) + dark(180, 170, 136) + half
+
+
 def _beef(marbling: str, outline: str) -> str:
     return (
         '<rect x="58" y="208" width="284" height="34" rx="8" fill="#c89a5b"/>'
@@ -249,6 +301,9 @@ def _buckwheat() -> str:
 _DRAWINGS: Final[Mapping[str, tuple[str, str, Callable[[], str]]]] = {
     "apple-red": (APPLE_SOFT, "#e9b4ae", _apple_red),
     "apple-box": ("#eef3e4", "#c3d6b4", _apple_box),
+    "apple-branch": ("#e3eef0", "#b4d0d4", _apple_branch),
+    "apple-gift": ("#f3ead6", "#dccb9f", _apple_gift),
+    "apple-dark": ("#efe3ea", "#d6b9c9", _apple_dark),
     "apple-gold": (LOESS_SOFT, "#dcc389", _apple_gold),
     "beef-cut": ("#f4e4da", "#ddb8a3", _beef_cut),
     "beef-shank": ("#efe6da", "#d3bfa3", _beef_shank),

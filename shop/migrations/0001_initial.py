@@ -201,6 +201,9 @@ class Migration(migrations.Migration):
                         choices=[
                             ("apple-red", "红苹果插图"),
                             ("apple-box", "一箱苹果插图"),
+                            ("apple-branch", "枝头苹果插图"),
+                            ("apple-gift", "苹果礼盒插图"),
+                            ("apple-dark", "深红苹果插图"),
                             ("apple-gold", "黄苹果插图"),
                             ("beef-cut", "牛肉块插图"),
                             ("beef-shank", "牛腱插图"),

@@ -22,6 +22,9 @@ class Illustration(models.TextChoices):
 
     APPLE_RED = "apple-red", _("红苹果插图")
     APPLE_BOX = "apple-box", _("一箱苹果插图")
+    APPLE_BRANCH = "apple-branch", _("枝头苹果插图")
+    APPLE_GIFT = "apple-gift", _("苹果礼盒插图")
+    APPLE_DARK = "apple-dark", _("深红苹果插图")
     APPLE_GOLD = "apple-gold", _("黄苹果插图")
     BEEF_CUT = "beef-cut", _("牛肉块插图")
     BEEF_SHANK = "beef-shank", _("牛腱插图")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pytest
 from django.db.models import Sum
 
 from shop.models import Checkout, Order, Sku, StockMovement
