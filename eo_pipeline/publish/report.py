@@ -397,7 +397,7 @@ class _Report:
         return shown
 
     def curves(self) -> list[Row]:
-        """Curves of the growth index: of the classes, else of the parcels (every index), else of the units."""
+        """Curves of the growth index: of the classes, else of parcels (every index), else of units."""
         main = self.manifest.config.get("growth", {}).get("index", "NDVI")
         table, scope = self.series, "unit"
         for scope in ("class", "parcel", "unit"):
