@@ -61,9 +61,7 @@ def advisories_in_season(locale: Locale, *, limit: int, month: int | None = None
         AdvisoryPage.objects.filter(locale=locale).live().public().prefetch_related("subjects", "counties")
     )
     pages = list(in_season(advisories, month=month or timezone.localdate().month))
-    pages.sort(
-        key=lambda page: ((page.to_month - page.from_month) % 12, -page.published_on.toordinal(), page.pk)
-    )
+    pages.sort(key=lambda page: (page.season_months, -page.published_on.toordinal(), page.pk))
     seen: Counter[object] = Counter()
     ranked: list[tuple[int, AdvisoryPage]] = []
     for page in pages:
