@@ -54,6 +54,8 @@ def map_page(request: HttpRequest) -> HttpResponse:
             "unit": unit,
             "unit_name": dict(units).get(unit, ""),
             "legend": _legend(run, groups),
+            # What one click may decide: groups of this unit that are not accepted yet.
+            "open_groups": [group for group in groups if group.reviewable and group.state != "accepted"],
             "growth_legend": labels.GROWTH,
             "confidence_legend": labels.CONFIDENCE_RAMP,
             "growth": _growth(request, run, unit),

@@ -327,3 +327,18 @@ def test_demo_review_leaves_townships_open(imported: Run, person: object, settin
     call_command("load_demo_review", stdout=io.StringIO())
     states = dict(Estimate.objects.filter(product="area", crop="apple").values_list("unit_adcode", "state"))
     assert (states["620826"], states["620826100"]) == ("accepted", "draft")
+
+
+def test_one_click_accepts_the_units_open_areas_and_then_is_gone(
+    client: Client, bureau: User, imported: Run
+) -> None:
+    client.force_login(bureau)
+    page = client.get("/monitoring/", {"unit": "620826"})
+    seen = [group.seen for group in page.context["open_groups"]]
+    assert len(seen) == 4
+    answer = client.post("/monitoring/estimates/review/", {"seen": seen, "decision": "accept"})
+    assert answer.status_code == 302
+    assert selectors.accepted_estimates(product="area", unit_adcode="620826").count() == 8
+    page = client.get("/monitoring/", {"unit": "620826"})
+    assert page.context["open_groups"] == []
+    assert 'value="accept"' not in page.content.decode()
