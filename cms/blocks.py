@@ -9,6 +9,7 @@ from django.utils.translation import gettext_lazy as _
 from wagtail import blocks
 from wagtail.blocks.struct_block import StructBlockValidationError
 from wagtail.contrib.typed_table_block.blocks import TypedTableBlock
+from wagtail.images import get_image_model
 from wagtail.images.blocks import ImageChooserBlock
 
 #: What running text may hold. No headings here: they are a block of their own, so that pages keep an outline.
@@ -129,6 +130,17 @@ class FigureBlock(blocks.StructBlock):
         description = "图片要自己有权使用；地图要有审图号。"
         template = "cms/blocks/figure.html"
 
+    def get_preview_value(self) -> Any:
+        """The newest picture of the library, where there is one."""
+        newest = get_image_model().objects.order_by("-pk").first()
+        return self.to_python(
+            {
+                "image": newest.pk if newest else None,
+                "alt": "图片说明",
+                "caption": "2026 年 4 月 18 日，静宁县，自摄。",
+            }
+        )
+
     def clean(self, value: Any) -> Any:
         """Refuse a map without 审图号 (地图管理条例)."""
         cleaned = super().clean(value)
@@ -155,6 +167,16 @@ class TableBlock(TypedTableBlock):
         label = "表格"
         description = "第一列写对象，其余列写内容；列名写上单位。手机上放得下：不超过四列。"
         template = "cms/blocks/table.html"
+
+    def get_preview_value(self) -> Any:
+        """A small filled table."""
+        return self.to_python(
+            {
+                "caption": "麦茬地复种怎么选",
+                "columns": [{"type": "text", "heading": "作物"}, {"type": "text", "heading": "最晚播种"}],
+                "rows": [{"values": ["糜子", "7 月上旬"]}, {"values": ["荞麦", "7 月中旬"]}],
+            }
+        )
 
 
 class BodyBlock(blocks.StreamBlock):

@@ -114,3 +114,10 @@ def test_county_staff_need_a_county(jingning: Unit) -> None:
     assert form.is_valid(), form.errors
     form = AddUserForm({**data, "groups": [Group.objects.get(name="bureau").pk]})
     assert form.is_valid(), form.errors
+
+
+def test_administrator_sees_name_and_county_in_the_user_form(client: Client, make_user) -> None:
+    client.force_login(make_user(username="root", is_superuser=True))
+    text = client.get("/admin/users/new/").content.decode()
+    assert 'name="display_name"' in text
+    assert 'name="county"' in text

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gzip
 import re
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from django.test import Client
 from django.utils import timezone
 from wagtail.models import Locale, Page
 
+from accounts.models import User
 from cms import selectors
 from cms.blocks import FigureBlock
 from cms.models import (
@@ -28,9 +30,19 @@ from cms.models import (
     WarningNotice,
 )
 from cms.services import load_demo_content
+from monitoring.models import Estimate, Run
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("demo_site")]
 BUDGET = 60 * 1024
+PAGE_TYPES = (
+    HomePage,
+    ServiceIndexPage,
+    AdvisoryIndexPage,
+    AdvisoryPage,
+    NewsIndexPage,
+    NewsPage,
+    StandardPage,
+)
 PATHS = (
     "/",
     "/info/",
@@ -262,3 +274,84 @@ def test_figure_has_alternative_text_and_small_picture(client: Client) -> None:
 def test_home_says_so_while_nothing_is_accepted(client: Client) -> None:
     assert selectors.latest_crop_figures() is None
     assert "还没有审核通过的监测结果" in client.get("/").content.decode()
+
+
+def test_home_shows_accepted_areas_only(client: Client) -> None:
+    now = timezone.now()
+    run = Run.objects.create(
+        run_id="jingning-2026",
+        digest="d" * 64,
+        title="静宁示范片 2026",
+        simulated=True,
+        season_start=date(2025, 9, 1),
+        season_end=date(2026, 10, 31),
+        region_name="静宁县示范片",
+        manifest={
+            "crops": [
+                {
+                    "code": 1,
+                    "name": "winter_wheat",
+                    "zh": "冬小麦",
+                    "en": "winter wheat",
+                    "colour": "#DDCC77",
+                },
+                {"code": 2, "name": "potato", "zh": "马铃薯", "en": "potato", "colour": "#AA4499"},
+            ]
+        },
+        folder="x",
+        created_at=now,
+    )
+    common = {
+        "run": run,
+        "product": "area",
+        "unit_adcode": "region",
+        "period_start": run.season_start,
+        "period_end": run.season_end,
+        "unit": "ha",
+        "n_samples": 300,
+    }
+    wheat = {"crop": "winter_wheat", "state": "accepted", **common}
+    Estimate.objects.create(
+        value=100.0, ci_low=90.0, ci_high=110.0, method="adjusted_count_model_based", **wheat
+    )
+    Estimate.objects.create(value=120.0, method="pixel_count", **wheat)
+    Estimate.objects.create(value=777.0, crop="potato", method="pixel_count", state="draft", **common)
+    text = client.get("/").content.decode()
+    # 100 ha = 1500 亩, 90 to 110 ha = 1350 to 1650 亩; the pixel count does not stand first
+    assert "冬小麦" in text
+    assert "1,500 亩" in text
+    assert "95% 区间 1,350 亩 – 1,650 亩" in text
+    assert "模拟数据" in text
+    assert "1,800 亩" not in text
+    assert "马铃薯</p>" not in text
+    assert "winter wheat" in client.get("/en/").content.decode()
+
+
+@pytest.mark.parametrize("language", ["zh-hans", "en"])
+def test_editor_opens_every_page_type(client: Client, make_user: Callable[..., User], language: str) -> None:
+    client.force_login(make_user("editor"))
+    for model in (
+        HomePage,
+        ServiceIndexPage,
+        AdvisoryIndexPage,
+        AdvisoryPage,
+        NewsIndexPage,
+        NewsPage,
+        StandardPage,
+    ):
+        page = model.objects.filter(locale__language_code=language).first()
+        response = client.get(f"/admin/pages/{page.pk}/edit/")
+        assert response.status_code == 200, model
+        assert "保存草稿" in response.content.decode() or "发布" in response.content.decode()
+
+
+def test_every_block_shows_editors_a_preview(client: Client, make_user: Callable[..., User]) -> None:
+    client.force_login(make_user("editor"))
+    for name, block in AdvisoryPage._meta.get_field("body").stream_block.child_blocks.items():
+        assert block.meta.icon != "placeholder", name
+        assert block.meta.group, name
+        assert block.meta.description, name
+        response = client.get("/admin/block-preview/", {"id": block.definition_prefix})
+        assert response.status_code == 200, name
+        shown = re.sub(r"<[^>]+>", " ", response.content.decode().split("<main>")[1].split("</main>")[0])
+        assert shown.strip(), f"the preview of {name} is empty"
