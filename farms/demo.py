@@ -13,8 +13,7 @@ from django.db import transaction
 from farms.models import Batch, Grower, Orchard, ProductKind
 from farms.services import link_parcel, record_batch, register_grower, register_orchard, release_batch
 from farms.validators import credit_code_check_character
-from monitoring.models import Parcel, Run
-from monitoring.selectors import parcels_in
+from monitoring.models import Parcel, Run, Series
 from places.models import Unit
 
 
@@ -156,14 +155,29 @@ def _unit(code: str) -> Unit:
     return unit
 
 
-def apple_parcels() -> list[Parcel]:
-    """Apple parcels that a current run has a curve of, of the latest season, the largest first."""
+@dataclass(frozen=True, slots=True)
+class _Stand:
+    """A parcel that a run found apple trees on; area and township where the parcel's outline is known."""
+
+    code: str
+    area_ha: float
+    place: Unit | None
+
+
+def apple_parcels() -> list[_Stand]:
+    """Parcels that a current run maps as apple and has a curve of, of the latest season, the largest first."""
     for run in Run.objects.filter(current=True).order_by("-season_end", "-imported_at"):
-        parcels = list(
-            parcels_in(run).filter(crop="apple").select_related("place").order_by("-area_ha", "code")
-        )
-        if parcels:
-            return parcels
+        series = Series.objects.filter(run=run, scope="parcel", crop="apple")
+        codes = list(series.order_by("scope_id").values_list("scope_id", flat=True).distinct())
+        outlines = Parcel.objects.select_related("place").in_bulk(codes)
+        stands = [
+            _Stand(code, outlines[code].area_ha, outlines[code].place)
+            if code in outlines
+            else _Stand(code, 0.0, None)
+            for code in codes
+        ]
+        if stands:
+            return sorted(stands, key=lambda stand: (-stand.area_ha, stand.code))
     return []
 
 
@@ -218,10 +232,12 @@ def _link(orchards: list[Orchard]) -> int:
     taken = {orchard.parcel_code for orchard in orchards}
     free = [code for code in parcels if code not in taken]
     for orchard in orchards:
-        if orchard.parcel_code in parcels or not free:
-            continue
+        known = Series.objects.filter(scope="parcel", scope_id=orchard.parcel_code)
+        if not free or (orchard.parcel_code and known.exists()):
+            continue  # a link that somebody made stays
         parcel = parcels[free.pop(0)]
-        orchard.area_mu = round(Decimal(parcel.area_ha * 15), 2)  # 1 ha = 15 亩
+        if parcel.area_ha:
+            orchard.area_mu = round(Decimal(parcel.area_ha * 15), 2)  # 1 ha = 15 亩
         place = parcel.place
         if (
             place is not None

@@ -192,7 +192,7 @@ _BOOTHS: Final[dict[str, dict[str, str]]] = {
     },
 }
 #: User of `load_demo_users` who works for the first booth.
-SELLER_USER: Final = "seller"
+SELLER_USER: Final = "seller-demo"
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ SORT_CHOICES = [
 
 def quantity_field() -> forms.IntegerField:
     """A whole number of packs from 1 to `MAX_QUANTITY`."""
-    wrong = _("数量应为 1 到 %(most)d 的整数。") % {"most": MAX_QUANTITY}
+    wrong = _("数量应为 1 到 999 的整数。")  # MAX_QUANTITY: a lazy text takes no value
     return forms.IntegerField(
         label=_("数量（件）"),
         min_value=1,

@@ -7,8 +7,10 @@ import datetime as dt
 from django import template
 from django.utils.safestring import SafeString
 
+from farms.models import in_language
 from monitoring.charts import season_curve_svg
 from monitoring.curves import Curve
+from places.models import Unit
 
 register = template.Library()
 
@@ -20,6 +22,12 @@ CHART_WIDTH, CHART_HEIGHT = 400, 270
 def season_chart(curve: Curve, title: str = "") -> SafeString:
     """The season curve as an SVG that grows with its box."""
     return season_curve_svg(curve, width=CHART_WIDTH, height=CHART_HEIGHT, title=title)
+
+
+@register.filter
+def place_name(unit: Unit | None) -> str:
+    """A unit's name in the language of the page; nothing for no unit."""
+    return in_language(unit.name, unit.name_en) if unit else ""
 
 
 @register.filter
