@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 EARLIER_SEASONS: Final = 5
 #: Two seasons are "the same season" of two years when they start within this many days of each other.
 SAME_SEASON_DAYS: Final = 45
+#: Two runs are of "the same place" when this share of their joint extent is common.
+SAME_PLACE_SHARE: Final = 0.8
 PUBLIC: Final = AnonymousUser()
 
 
@@ -176,7 +178,9 @@ def unit_label(row: Estimate) -> str:
         return row.unit_adcode.removeprefix("parcel:")
     if row.unit_adcode == "region":
         return row.run.region_name or row.unit_adcode
-    return row.unit_adcode
+    # A unit that is none of ours (another region's): the run's own name for it, where it gives one.
+    named = row.run.manifest["region"].get("units") or {}
+    return str(named.get(row.unit_adcode, row.unit_adcode))
 
 
 def unit_order(unit_adcode: str) -> tuple[bool, int, str]:
@@ -251,9 +255,18 @@ def earlier_runs(user: AnyUser, run: Run) -> list[tuple[int, Run]]:
     for other in candidates:
         days = (run.season_start - other.season_start).days
         years = round(days / 365.25)
-        if 1 <= years <= EARLIER_SEASONS and abs(days - years * 365.25) <= SAME_SEASON_DAYS:
+        same_days = abs(days - years * 365.25) <= SAME_SEASON_DAYS
+        if 1 <= years <= EARLIER_SEASONS and same_days and _same_place(run, other):
             found.setdefault(years, other)
     return sorted(found.items(), key=lambda item: item[0])
+
+
+def _same_place(one: Run, other: Run) -> bool:
+    """Whether two runs cover mostly the same ground: "region" of one must not be compared with another's."""
+    if one.extent is None or other.extent is None:
+        return one.extent is other.extent and one.region_name == other.region_name
+    common = one.extent.intersection(other.extent).area
+    return bool(common >= SAME_PLACE_SHARE * one.extent.union(other.extent).area)
 
 
 def parcel_curve(parcel_code: str, *, user: AnyUser = PUBLIC) -> Curve | None:
@@ -356,6 +369,16 @@ def last_year_values(user: AnyUser, run: Run, product: str) -> dict[tuple[str, s
         return {}
     rows = visible_estimates(user).filter(run=last, product=product).exclude(value=None)
     return {(row.crop, row.unit_adcode, row.method): row.value for row in rows if row.value is not None}
+
+
+def parcel_choices(run: Run, *, limit: int) -> list[tuple[str, str]]:
+    """(code, name) of parcels the run has curves of, also of those whose outline was never imported."""
+    codes = (
+        Series.objects.filter(run=run, scope="parcel").order_by("scope_id").values_list("scope_id", flat=True)
+    )
+    chosen = list(codes.distinct()[:limit])
+    names = {parcel.code: str(parcel) for parcel in Parcel.objects.filter(code__in=chosen)}
+    return [(code, names.get(code, code)) for code in chosen]
 
 
 def parcels_in(run: Run) -> QuerySet[Parcel]:

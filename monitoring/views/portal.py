@@ -43,7 +43,7 @@ def map_page(request: HttpRequest) -> HttpResponse:
         layers = selectors.visible_layers(request.user, run)
         layer = request.GET.get("layer", "")
         layer = layer if layer in (*layers, "none") else (layers[0] if layers else "none")
-        units = _units_with_area(request, run)
+        units = _units(request, run)
         unit = request.GET.get("unit", "")
         unit = unit if unit in dict(units) else (units[0][0] if units else "")
         groups = _area_groups(request, run, unit)
@@ -60,7 +60,7 @@ def map_page(request: HttpRequest) -> HttpResponse:
             "confidence_legend": labels.CONFIDENCE_RAMP,
             "growth": _growth(request, run, unit),
             "dates": selectors.image_dates(run),
-            "parcels": list(selectors.parcels_in(run)[:PARCELS_IN_LIST]),
+            "parcels": selectors.parcel_choices(run, limit=PARCELS_IN_LIST),
             "states": selectors.unit_states(request.user, run),
             "reasons": [reason for reason in Review.Reason if reason != Review.Reason.NONE],
             "map_config": _map_config(run, layers, layer),
@@ -70,11 +70,11 @@ def map_page(request: HttpRequest) -> HttpResponse:
     return render(request, "monitoring/map.html", context)
 
 
-def _units_with_area(request: HttpRequest, run: Run) -> list[tuple[str, str]]:
-    """Units the run gives areas of: the whole first, then counties, then townships."""
+def _units(request: HttpRequest, run: Run) -> list[tuple[str, str]]:
+    """Units the run has numbers of: the whole first, then counties, then townships."""
     rows = (
         selectors.visible_estimates(request.user)
-        .filter(run=run, product="area")
+        .filter(run=run)
         .exclude(unit_adcode__startswith="parcel:")
         .order_by("unit_adcode")
         .distinct("unit_adcode")
@@ -147,7 +147,7 @@ def curve_page(request: HttpRequest) -> HttpResponse:
         context["problem"] = _("还没有可以查看的监测运行。")
         status = 404 if request.GET.get("run") else 200
     else:
-        context["parcels"] = list(selectors.parcels_in(run)[:PARCELS_IN_LIST])
+        context["parcels"] = selectors.parcel_choices(run, limit=PARCELS_IN_LIST)
         try:
             point = read_point(request.GET)
         except PointError as error:

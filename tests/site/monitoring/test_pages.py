@@ -342,3 +342,29 @@ def test_one_click_accepts_the_units_open_areas_and_then_is_gone(
     page = client.get("/monitoring/", {"unit": "620826"})
     assert page.context["open_groups"] == []
     assert 'value="accept"' not in page.content.decode()
+
+
+def test_another_region_is_not_last_year(bureau: User, imported: Run, tmp_path: Path) -> None:
+    """Both runs call their whole "region"; a neighbour of another size must not be shown as last year."""
+    import_run(path=build_run(tmp_path / "2025", run_id="small-2025", year=2025, size=60))
+    accept_all(bureau, product="area")
+    assert selectors.earlier_runs(bureau, imported) == []
+    assert selectors.last_year_values(bureau, imported, "area") == {}
+
+
+def test_a_run_without_a_crop_map_still_has_its_numbers_and_curves(
+    client: Client, bureau: User, imported: Run
+) -> None:
+    """Curves and growth of single fields (no classes, no parcel outlines), as from chips of fields."""
+    imported.manifest["crops"] = []
+    imported.manifest["region"]["units"] = {"D2": "示例田"}
+    imported.save()
+    imported.estimates.filter(product="area").delete()
+    imported.estimates.filter(product="growth", unit_adcode="620822").update(unit_adcode="D2", place=None)
+    client.force_login(bureau)
+    page = client.get("/monitoring/", {"unit": "D2"})
+    words = text(page)
+    assert "示例田 · 长势" in words
+    assert "长势构成" in words
+    assert "种植面积" not in words
+    assert '<option value="P-002">' in page.content.decode()
