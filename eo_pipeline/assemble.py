@@ -45,7 +45,8 @@ def assemble(run: SeasonRun) -> RunManifest:
     partial, folder = plan.partial, plan.folder
     if folder.exists() and not (folder / "run.json").is_file():
         raise EngineError(
-            f"{folder} exists and is no run folder, so it is left alone. Move it away, or choose another [output] root."
+            f"{folder} exists and is no run folder, so it is left alone. Move it away, or choose another "
+            "[output] root."
         )
     # everything that can be refused is refused before a file is written
     estimates, series, accuracy = run.estimates, run.series, run.accuracy()
@@ -251,7 +252,9 @@ def _inputs(run: SeasonRun) -> list[dict[str, Any]]:
 
 
 def rebuild_report(folder: Path) -> bool:
-    """Check a run folder and make its report anew; True if the page changed, and the folder was sealed again."""
+    """Check a run folder and make its report anew; True if the page changed, and the folder was sealed
+    again.
+    """
     from eo_pipeline.publish.report import write_report
 
     manifest = verify(folder)
@@ -269,7 +272,9 @@ def rebuild_report(folder: Path) -> bool:
 
 
 class _Checksums:
-    """SHA-256 of input files, remembered by size and time: a year of imagery is not read twice for its sums."""
+    """SHA-256 of input files, remembered by size and time: a year of imagery is not read twice for its
+    sums.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path

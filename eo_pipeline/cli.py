@@ -1,8 +1,12 @@
-"""The `eo` command. Each command reads its arguments, calls one thing, and prints; heavy imports wait for their use."""
+"""The `eo` command. Each command reads its arguments, calls one thing, and prints; heavy imports wait for
+their use.
+"""
 
+# ruff: noqa: PLR0917 - a command's parameters are its options; nobody calls it by position
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -50,9 +54,7 @@ app = typer.Typer(
 SeasonFile = Annotated[Path, typer.Argument(help="The season file (TOML).", metavar="SEASON.toml")]
 RunFolder = Annotated[Path, typer.Argument(help="A run folder, as `eo run` prints it.", metavar="RUN")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on stdout.")]
-Out = Annotated[
-    Path | None, typer.Option("--out", help="Folder for run folders, instead of [output] root.")
-]
+Out = Annotated[Path | None, typer.Option("--out", help="Folder for run folders, instead of [output] root.")]
 Workers = Annotated[
     int | None,
     typer.Option("--workers", min=0, help="Processes; all cores by default, 0 for this process alone."),
@@ -64,9 +66,11 @@ Scheduler = Annotated[
     ),
 ]
 BlockSize = Annotated[
-    int, typer.Option("--block", min=16, max=8192, help="Side of a block in pixels; smaller needs less memory.")
+    int,
+    typer.Option("--block", min=16, max=8192, help="Side of a block in pixels; smaller needs less memory."),
 ]
 _BLOCK = 512
+_STOPPED = 130  # the shell's code for Ctrl-C
 
 
 @app.callback()
@@ -77,7 +81,8 @@ def _options(
         os.environ["EO_DEBUG"] = "1"
 
 
-# ---- plan and run -------------------------------------------------------------------------------------------
+# ---- plan and run
+# -------------------------------------------------------------------------------------------
 @app.command()
 def plan(
     season: SeasonFile,
@@ -202,7 +207,8 @@ def growth(
     _print_json(rows) if as_json else _print_rows(rows, "Growth")
 
 
-# ---- run folders --------------------------------------------------------------------------------------------
+# ---- run folders
+# --------------------------------------------------------------------------------------------
 @app.command()
 def report(
     folder: RunFolder,
@@ -241,7 +247,8 @@ def verify(folder: RunFolder, as_json: Json = False) -> None:
         _say(f"{folder} is whole: {facts['files']} files, run {manifest.run_id} of {manifest.created_at}.")
 
 
-# ---- shared -------------------------------------------------------------------------------------------------
+# ---- shared
+# -------------------------------------------------------------------------------------------------
 def _plan(season: Path, out: Path | None, block: int) -> Plan:
     from dataclasses import replace
 
@@ -278,7 +285,13 @@ def _progress(quiet: bool) -> Iterator[Callable[[Progress], None] | None]:
         yield None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
     from rich.progress import Progress as Bars
 
     columns = (
@@ -306,7 +319,8 @@ def _need_map(job: SeasonRun) -> None:
 
     if job.plan.season.classify is None:
         raise SeasonFileError(
-            f"{job.plan.season.path} has no table [classify], so it makes no crop map. Add the table with samples."
+            f"{job.plan.season.path} has no table [classify], so it makes no crop map. Add the table with "
+            "samples."
         )
 
 
@@ -348,7 +362,9 @@ def _plan_facts(found: Plan, workers: int | None) -> dict[str, Any]:
 
 
 def _print_plan(facts: Mapping[str, Any]) -> None:
-    _say(f"{facts['title']} ({facts['season']})" + ("  模拟数据 simulated data" if facts["simulated"] else ""))
+    _say(
+        f"{facts['title']} ({facts['season']})" + ("  模拟数据 simulated data" if facts["simulated"] else "")
+    )
     _print_table(
         "Tiles",
         ("tile", "pixels", "blocks", "scenes", "from", "to"),
@@ -381,7 +397,9 @@ def _accuracy_facts(accuracy: Mapping[str, Any]) -> dict[str, Any]:
             } | {"channels": found["channels"], "groups": found["groups"]}
     if found := accuracy.get("reference"):
         facts["reference"] = {
-            key: found[key] for key in ("design", "n", "agreement", "overall_accuracy", "overall_se") if key in found
+            key: found[key]
+            for key in ("design", "n", "agreement", "overall_accuracy", "overall_se")
+            if key in found
         }
     return facts
 
@@ -390,7 +408,8 @@ def _print_accuracy(accuracy: Mapping[str, Any]) -> None:
     facts = _accuracy_facts(accuracy)
     rows = [
         (
-            f"{'map' if name == 'cross_validation' else 'all channels of the samples'} ({len(item['channels'])})",
+            f"{'map' if name == 'cross_validation' else 'all channels of the samples'} "
+            f"({len(item['channels'])})",
             who,
             f"{item[who]['overall_accuracy']:.3f}",
             f"{item[who]['macro_f1']:.3f}",
@@ -409,7 +428,7 @@ def _print_accuracy(accuracy: Mapping[str, Any]) -> None:
 
 def _print_rows(rows: Sequence[Mapping[str, Any]], title: str) -> None:
     def number(value: float) -> str:
-        return "" if value != value else f"{value:,.1f}"  # NaN is not itself
+        return "" if math.isnan(value) else f"{value:,.1f}"
 
     table = [
         (
@@ -417,7 +436,7 @@ def _print_rows(rows: Sequence[Mapping[str, Any]], title: str) -> None:
             row["crop"],
             row["class"],
             f"{number(row['value'])} {row['unit']}",
-            f"{number(row['ci_low'])} – {number(row['ci_high'])}" if row["ci_low"] == row["ci_low"] else "",
+            f"{number(row['ci_low'])} – {number(row['ci_high'])}" if not math.isnan(row["ci_low"]) else "",
             row["method"],
         )
         for row in rows
@@ -450,7 +469,7 @@ def _without_nan(value: Any) -> Any:
         return {key: _without_nan(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and value != value else value
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _register() -> None:
@@ -465,21 +484,22 @@ _register()
 
 def main() -> None:
     """Entry point: one paragraph and exit code 2 for what a user can mend, 130 when stopped."""
-    import click
-
     try:
         code = app(standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        typer.echo("Stopped. What was done is kept: give the same command again to continue.", err=True)
-        sys.exit(130)
+    except (typer.Abort, KeyboardInterrupt):
+        code = _STOPPED
     except Exception as error:
+        if hasattr(error, "show") and hasattr(
+            error, "exit_code"
+        ):  # a wrong option: typer's own kind of error
+            error.show()
+            sys.exit(int(error.exit_code))
         if not _is_users(error) or os.environ.get("EO_DEBUG"):
             raise
         typer.echo(f"Error: {error}", err=True)
         sys.exit(2)
+    if code == _STOPPED:
+        typer.echo("Stopped. What was done is kept: give the same command again to continue.", err=True)
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -490,3 +510,7 @@ def _is_users(error: Exception) -> bool:
     from models.errors import ModelError
 
     return isinstance(error, ModelError)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,9 +1,9 @@
 """The block engine: one Dask task a block and stage, skipped where it was done before.
 
-A task is addressed by where it writes (stage, tile, block) and by a key: a hash of its inputs, parameters, the
-program's own source and the keys of the tasks it builds on. Its marker, a small JSON file, is removed before the
-task writes and put back, atomically, after. So a run killed at any moment continues where it stopped, and a
-block written for other parameters is never taken for done.
+A task is addressed by where it writes (stage, tile, block) and by a key: a hash of its inputs, parameters,
+the program's own source and the keys of the tasks it builds on. Its marker, a small JSON file, is removed
+before the task writes and put back, atomically, after. So a run killed at any moment continues where it
+stopped, and a block written for other parameters is never taken for done.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ Result = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One call of `function(**arguments)` for one block; `function` is importable and returns JSON-able facts."""
+    """One call of `function(**arguments)` for one block; `function` is importable and returns JSON-able
+    facts.
+    """
 
     stage: str
     tile: str
@@ -115,7 +117,8 @@ def locked(folder: Path) -> Iterator[None]:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise EngineError(
-                f"{folder} is in use by another `eo` command for the same season. Wait until it ends, or stop it."
+                f"{folder} is in use by another `eo` command for the same season. Wait until it ends, or "
+                "stop it."
             ) from None
         yield
 
@@ -246,7 +249,8 @@ class Engine:
             except (OSError, TimeoutError, ValueError) as error:
                 raise EngineError(
                     f"The Dask scheduler {self.scheduler} does not answer or has no worker ({error}). "
-                    "Start it (`dask scheduler`, `dask worker …`), or leave --scheduler out to use this machine."
+                    "Start it (`dask scheduler`, `dask worker …`), or leave --scheduler out to use this "
+                    "machine."
                 ) from error
             return self._client
         count = max(1, min(self.workers or os.cpu_count() or 1, tasks if not self.workers else self.workers))
@@ -254,7 +258,8 @@ class Engine:
         if task_bytes > limit:
             fits = max(1, int(available_memory() * 0.9 / task_bytes))
             raise EngineError(
-                f"A block needs {task_bytes / 1e9:.1f} GB, but each of {count} workers has {limit / 1e9:.1f} GB. "
+                f"A block needs {task_bytes / 1e9:.1f} GB, but each of {count} workers has "
+                f"{limit / 1e9:.1f} GB. "
                 f"Run with --workers {fits} or with a smaller --block."
             )
         dask.config.set({"distributed.worker.memory.spill": False, "distributed.worker.memory.target": False})

@@ -32,4 +32,6 @@ class RunFolderError(EOPipelineError):
 
 
 class EngineError(EOPipelineError):
-    """A block that failed, or a machine too small for it. What was done before is kept, and is not done again."""
+    """A block that failed, or a machine too small for it. What was done before is kept, and is not done
+    again.
+    """

@@ -1,4 +1,6 @@
-"""Geometry and time of a season, before any pixel: a tile's grid, the blocks it is cut into, the steps of a season."""
+"""Geometry and time of a season, before any pixel: a tile's grid, the blocks it is cut into, the steps of a
+season.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +14,16 @@ if TYPE_CHECKING:
     from affine import Affine
     from rasterio.windows import Window
 
-#: Side of a block in pixels. Its memory is stated by the plan; 512 keeps a season of 36 dekads and 10 bands near 0.5 GB.
+#: Side of a block in pixels. Its memory is stated by the plan; 512 keeps a season of 36 dekads and 10 bands
+#: near 0.5 GB.
 BLOCK: Final = 512
 
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """A raster's place on earth: `crs` as WKT, `transform` as GDAL's six numbers (a, b, c, d, e, f of rasterio)."""
+    """A raster's place on earth: `crs` as WKT, `transform` as GDAL's six numbers (a, b, c, d, e, f of
+    rasterio).
+    """
 
     crs: str
     transform: tuple[float, float, float, float, float, float]

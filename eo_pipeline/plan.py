@@ -1,4 +1,6 @@
-"""What a run will do, as frozen data, before it touches a pixel: tiles, blocks, steps, bands, memory and disk."""
+"""What a run will do, as frozen data, before it touches a pixel: tiles, blocks, steps, bands, memory and
+disk.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ from eo_pipeline.errors import SeasonFileError, SourceError
 from eo_pipeline.grid import BLOCK, Block, TimeStep, cut, dekads, native_steps
 from eo_pipeline.season import Season
 
-#: Pixels × scenes × bands a worker screens and composes a second, measured on two cores; for the estimate only.
+#: Pixels × scenes × bands a worker screens and composes a second, measured on two cores; for the estimate
+#: only.
 _INGEST_SPEED: Final = 6e6
 #: Pixels × steps a worker smooths, classifies and compares a second.
 _PRODUCT_SPEED: Final = 1.5e6
@@ -140,7 +143,8 @@ def make_plan(season: Season, *, block: int = BLOCK) -> Plan:
         plans.append(TilePlan(tile, layout, tuple(cut(tile.name, tile.grid, size=block)), tokens))
     if season.classify and len({item.layout.steps for item in plans}) > 1:
         raise SeasonFileError(
-            f"{season.path}: [classify] needs the same dates in every tile, but with step “native” they differ. "
+            f"{season.path}: [classify] needs the same dates in every tile, but with step “native” they "
+            "differ. "
             'Set [season] step = "dekad".'
         )
     return Plan(season, tuple(plans), bands, steps, block)

@@ -1,4 +1,6 @@
-"""A season from plan to run folder: the stages in order, what they found, and the folder that is handed on."""
+"""A season from plan to run folder: the stages in order, what they found, and the folder that is handed
+on.
+"""
 
 from __future__ import annotations
 
@@ -94,7 +96,8 @@ class SeasonRun:
             if all(verdict.rejected for verdict in verdicts[tile.name]):
                 raise SourceError(
                     f"{self.plan.season.source.root}: not one scene of tile {tile.name} can be used "
-                    f"({verdicts[tile.name][0].date}: {verdicts[tile.name][0].reason}). Check [[source.mask]] clear, "
+                    f"({verdicts[tile.name][0].date}: {verdicts[tile.name][0].reason}). Check "
+                    "[[source.mask]] clear, "
                     "[source] nodata, scale and offset."
                 )
         return verdicts
@@ -321,7 +324,8 @@ def _baseline(folder: Path, tile: TilePlan, plan: Plan) -> Baseline:
         )
     if not same:
         raise SourceError(
-            f"{folder / curves.path} lies on another grid than tile {tile.name} of this season; growth compares pixel "
+            f"{folder / curves.path} lies on another grid than tile {tile.name} of this season; growth "
+            "compares pixel "
             "with pixel. Run the earlier season from rasters on the same grid, or leave it out of baseline."
         )
     classes = next((r for r in rasters if r.kind == "crop_type"), None)

@@ -1,7 +1,8 @@
 """The season file: one TOML that says what is mapped, from which rasters, with which samples.
 
-`read_season` turns it into frozen dataclasses and refuses everything it does not know, naming file, table, key
-and the nearest key it accepts. It looks at the file and at whether the paths in it exist; never at pixels.
+`read_season` turns it into frozen dataclasses and refuses everything it does not know, naming file, table,
+key and the nearest key it accepts. It looks at the file and at whether the paths in it exist; never at
+pixels.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ class MaskRule:
 class SourceSpec:
     """Where the rasters are and how their numbers are to be read: value = DN · `scale` + `offset`.
 
-    `bands` maps a band's name to its 1-based place in a raster (layout "bands"); with layout "dates" the names
-    come from the file names and `bands` is empty.
+    `bands` maps a band's name to its 1-based place in a raster (layout "bands"); with layout "dates" the
+    names come from the file names and `bands` is empty.
     """
 
     kind: str
@@ -242,7 +243,8 @@ class _Table:
         if must_exist and not resolved.exists():
             raise self.fail(
                 key,
-                f"= {text!r}: {resolved} does not exist. Correct the path; it is relative to the season file.",
+                f"= {text!r}: {resolved} does not exist. Correct the path; it is relative to the season "
+                "file.",
             )
         return resolved
 
@@ -363,18 +365,7 @@ def _source(file: Path, values: object) -> SourceSpec:
         if list(dates) != sorted(set(dates)):
             raise table.fail("dates", "must rise from one to the next without repeating.")
 
-    masks = []
-    for number, item in enumerate(table._typed("mask", [], list, "a list of [[source.mask]] tables"), 1):
-        rule = _Table(file, f"source.mask #{number}", item, ("band", "clear"))
-        band = rule.text("band")
-        if bands and band not in bands:
-            near = difflib.get_close_matches(band, bands, n=1)
-            hint = f" Did you mean “{near[0]}”?" if near else ""
-            raise rule.fail("band", f"= {band!r} is not in [source] bands.{hint} Bands: {', '.join(bands)}.")
-        clear = rule._typed("clear", _MISSING, list, "a list of values")
-        if not clear or any(isinstance(v, bool) or not isinstance(v, int | float) for v in clear):
-            raise rule.fail("clear", f"= {clear!r} must list the values that mean a clear view.")
-        masks.append(MaskRule(band, tuple(float(v) for v in clear)))
+    masks = _masks(file, table, bands)
     if bands and not set(bands) - {rule.band for rule in masks}:
         raise table.fail("bands", "holds masks only; name at least one band to measure with.")
     return SourceSpec(
@@ -389,8 +380,24 @@ def _source(file: Path, values: object) -> SourceSpec:
         scale=table.number("scale", 1.0),
         offset=table.number("offset", 0.0),
         nodata=table.number("nodata") if "nodata" in table.values else None,
-        masks=tuple(masks),
+        masks=masks,
     )
+
+
+def _masks(file: Path, table: _Table, bands: Mapping[str, int]) -> tuple[MaskRule, ...]:
+    masks = []
+    for number, item in enumerate(table._typed("mask", [], list, "a list of [[source.mask]] tables"), 1):
+        rule = _Table(file, f"source.mask #{number}", item, ("band", "clear"))
+        band = rule.text("band")
+        if bands and band not in bands:
+            near = difflib.get_close_matches(band, bands, n=1)
+            hint = f" Did you mean “{near[0]}”?" if near else ""
+            raise rule.fail("band", f"= {band!r} is not in [source] bands.{hint} Bands: {', '.join(bands)}.")
+        clear = rule._typed("clear", _MISSING, list, "a list of values")
+        if not clear or any(isinstance(v, bool) or not isinstance(v, int | float) for v in clear):
+            raise rule.fail("clear", f"= {clear!r} must list the values that mean a clear view.")
+        masks.append(MaskRule(band, tuple(float(v) for v in clear)))
+    return tuple(masks)
 
 
 def _bands(table: _Table) -> dict[str, int]:

@@ -253,7 +253,9 @@ class Stages:
         medians: Mapping[str, Mapping[int, Sequence[float]]] | None = None,
         baselines: Mapping[str, Sequence[Baseline]] | None = None,
     ) -> list[Task]:
-        """One task a block: growth and anomaly. Both arguments are by tile; without them only keys are right."""
+        """One task a block: growth and anomaly. Both arguments are by tile; without them only keys are
+        right.
+        """
 
         def arguments(tile: TilePlan, block: Block) -> Mapping[str, Any]:
             return {

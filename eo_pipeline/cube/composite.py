@@ -1,4 +1,6 @@
-"""From the clear observations of a step to one value a pixel: median, count, and days since the last clear view."""
+"""From the clear observations of a step to one value a pixel: median, count, and days since the last clear
+view.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ def median_of_clear(values: NDArray[np.float32]) -> NDArray[np.float32]:
     [2.0]
     """
     if values.shape[0] == 1:
-        return values[0].copy()
+        only: NDArray[np.float32] = values[0].copy()
+        return only
     ordered = np.sort(values, axis=0)  # NaN sorts last
     count = (~np.isnan(values)).sum(axis=0)
     low, high = np.maximum(count - 1, 0) // 2, count // 2

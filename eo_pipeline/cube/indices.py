@@ -28,7 +28,9 @@ ALIASES: Final[Mapping[str, tuple[str, ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """A spectral index: its bands, its formula on reflectance 0–1, the range physics allows, and where it is from."""
+    """A spectral index: its bands, its formula on reflectance 0–1, the range physics allows, and where it is
+    from.
+    """
 
     name: str
     bands: tuple[str, ...]
@@ -94,7 +96,8 @@ def missing_for(feature: str, bands: Sequence[str]) -> str:
 
 
 def within_range(feature: str, values: Values) -> Values:
-    """Values of an index outside what physics allows become NaN (EVI of real archives reaches −1.6); bands pass.
+    """Values of an index outside what physics allows become NaN (EVI of real archives reaches −1.6); bands
+    pass.
 
     The same rule is used on cubes and on samples, so that a model never meets in the map what it never saw.
     """

@@ -1,15 +1,14 @@
 """From scenes to the season cube, block by block, in two passes.
 
-`screen_block` reads what the shadow test needs, keeps the usable pixels of every scene as a bit mask and counts
-them, so that a scene can be judged over its whole tile. `ingest_block` then composes the steps from the scenes
-that were kept. Both are tasks of the engine: pure in their arguments, writing one block.
+`screen_block` reads what the shadow test needs, keeps the usable pixels of every scene as a bit mask and
+counts them, so that a scene can be judged over its whole tile. `ingest_block` then composes the steps from
+the scenes that were kept. Both are tasks of the engine: pure in their arguments, writing one block.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -62,13 +61,17 @@ def tested_bands(bands: Sequence[str]) -> tuple[str, ...]:
 
 
 def screen_bytes(scenes: int, bands: int, block: Block) -> int:
-    """Memory `screen_block` needs at most: the tested bands of all scenes, two masks, and one band being read."""
+    """Memory `screen_block` needs at most: the tested bands of all scenes, two masks, and one band being
+    read.
+    """
     pixels = block.height * block.width
     return pixels * (4 * scenes * max(1, bands) + 3 * scenes + 24)
 
 
 def ingest_bytes(scenes_in_step: int, bands: int, steps: int, block: Block) -> int:
-    """Memory `ingest_block` needs at most: one step's observations and their sorted copy, the ages of all steps."""
+    """Memory `ingest_block` needs at most: one step's observations and their sorted copy, the ages of all
+    steps.
+    """
     pixels = block.height * block.width
     return pixels * (4 * 3 * scenes_in_step * bands + 3 * steps + 8 * bands + 64)
 
@@ -92,8 +95,8 @@ def screen_block(
 ) -> Result:
     """Find the usable pixels of every scene in one block.
 
-    A pixel of a scene is usable where its masks say clear, every band holds a number, and its neighbours in time
-    do not show it to be shadow or cloud.
+    A pixel of a scene is usable where its masks say clear, every band holds a number, and its neighbours in
+    time do not show it to be shadow or cloud.
 
     Returns
     -------

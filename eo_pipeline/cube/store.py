@@ -53,7 +53,9 @@ def encode(values: NDArray[np.floating[Any]]) -> NDArray[np.int16]:
     [2500, -32768]
     """
     missing = np.isnan(values)
-    numbers = np.rint(np.clip(np.where(missing, 0.0, values), -_LIMIT, _LIMIT) * SCALE).astype(np.int16)
+    numbers: NDArray[np.int16] = np.rint(
+        np.clip(np.where(missing, 0.0, values), -_LIMIT, _LIMIT) * SCALE
+    ).astype(np.int16)
     numbers[missing] = NODATA
     return numbers
 
@@ -100,9 +102,11 @@ class TileStore:
         self._group = None
         group = zarr.open_group(str(partial), mode="w", zarr_format=3)
         times, (height, width) = len(layout.steps), layout.grid.shape
-        self._array(group, layout, "reflectance", (times, len(layout.bands), height, width), "int16", NODATA)
-        self._array(group, layout, "clear_count", (times, height, width), "uint8", 0)
-        self._array(group, layout, "age_days", (times, height, width), "int16", -1)
+        plane, bands = (times, height, width), len(layout.bands)
+        shape = (times, bands, height, width)
+        self._array(group, layout, "reflectance", shape=shape, dtype="int16", fill=NODATA)
+        self._array(group, layout, "clear_count", shape=plane, dtype="uint8", fill=0)
+        self._array(group, layout, "age_days", shape=plane, dtype="int16", fill=-1)
         group.attrs.update(_attributes(layout))
         partial.replace(self.path)
 
@@ -110,10 +114,12 @@ class TileStore:
         """An array of results, `[y, x]` or with `steps` `[step, y, x]`, made if it is not there."""
         if name not in self.group:
             shape = ((len(layout.steps),) if steps else ()) + layout.grid.shape
-            self._array(self.group, layout, name, shape, dtype, fill)
+            self._array(self.group, layout, name, shape=shape, dtype=dtype, fill=fill)
 
     @staticmethod
-    def _array(group: Any, layout: Layout, name: str, shape: tuple[int, ...], dtype: str, fill: int) -> None:
+    def _array(
+        group: Any, layout: Layout, name: str, *, shape: tuple[int, ...], dtype: str, fill: int
+    ) -> None:
         from zarr.codecs import BloscCodec
 
         bands = shape[1] if len(shape) == 4 else None

@@ -1,4 +1,6 @@
-"""The crop map: a model trained on the season's samples, its accuracy by grouped folds, and the map block by block."""
+"""The crop map: a model trained on the season's samples, its accuracy by grouped folds, and the map block by
+block.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,8 @@ def train_map(
     out_of_fold: Path,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Result:
-    """Cross-validate and train; a task of the engine. Writes the model folder and the out-of-fold predictions.
+    """Cross-validate and train; a task of the engine. Writes the model folder and the out-of-fold
+    predictions.
 
     Returns
     -------
@@ -79,7 +82,8 @@ def train_map(
     validation = _validated(season, samples, steps)
     accuracy: dict[str, Any] = {"cross_validation": describe_validation(validation, season, spec.features)}
     if wide:
-        # the samples know more bands than the cube: what the samples alone allow is told beside the map's figure
+        # the samples know more bands than the cube: what the samples alone allow is told beside the map's
+        # figure
         classes = [item.name for item in season.classes]
         everything = samples_from_npz(spec, classes, steps=len(layouts[0].steps), features=spec.npz_bands)
         accuracy["cross_validation_all_channels"] = describe_validation(
@@ -137,9 +141,7 @@ def _validated(season: Season, samples: Samples, steps: _Steps) -> CrossValidati
         ) from error
 
 
-def _fitted(
-    season: Season, samples: Samples, times: Sequence[str], steps: _Steps
-) -> CropTypeModel:
+def _fitted(season: Season, samples: Samples, times: Sequence[str], steps: _Steps) -> CropTypeModel:
     from models.crop_type import CropTypeModel
     from models.errors import ModelError as TrainingError
 
@@ -218,8 +220,8 @@ def classify_block(
 ) -> Result:
     """Map one block: `crop_type` uint8 (class codes, 0 nodata) and `confidence` uint8 (percent, 255 nodata).
 
-    Confidence is the calibrated probability of the class that was chosen. A pixel without one clear view in the
-    season gets no class.
+    Confidence is the calibrated probability of the class that was chosen. A pixel without one clear view in
+    the season gets no class.
 
     Returns
     -------

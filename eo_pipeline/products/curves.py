@@ -20,7 +20,8 @@ from eo_pipeline.engine import Result
 from eo_pipeline.grid import Block, Grid
 from eo_pipeline.products.zonal import PixelAreas, ZoneUnit, zone_layers
 
-#: Bins of an index from −1 to 1, by scope; quantiles are interpolated within a bin. Parcels are many and small.
+#: Bins of an index from −1 to 1, by scope; quantiles are interpolated within a bin. Parcels are many and
+#: small.
 BINS: Final = {"class": 400, "unit": 400, "parcel": 100}
 #: The unit of a season without unit polygons: everything the images cover.
 REGION: Final = "region"
@@ -29,9 +30,11 @@ _TABLES: Final = ("smoothed", "observed", "histogram", "classes")
 
 @dataclass(frozen=True, slots=True)
 class Zone:
-    """Whose curve it is: scope "class" (whole image), "unit" or "parcel", its code, and the class of its pixels.
+    """Whose curve it is: scope "class" (whole image), "unit" or "parcel", its code, and the class of its
+    pixels.
 
-    Class 0 means no class. A parcel's pixels stay together, whatever their classes: its crop is their majority.
+    Class 0 means no class. A parcel's pixels stay together, whatever their classes: its crop is their
+    majority.
     """
 
     scope: str
@@ -41,7 +44,9 @@ class Zone:
 
 @dataclass(slots=True)
 class Sums:
-    """What is added up for one zone: pixels, hectares, and for each index and date sums, counts, a histogram."""
+    """What is added up for one zone: pixels, hectares, and for each index and date sums, counts, a
+    histogram.
+    """
 
     dates: tuple[date, ...]
     indices: tuple[str, ...]
@@ -76,18 +81,32 @@ class Sums:
         return int(np.argmax(self.classes[1:])) + 1 if self.classes[1:].any() else 0
 
     def median(self, index: str) -> NDArray[np.float64]:
-        """Median of the smoothed pixels on each date."""
-        return _quantile(self.histogram[self.indices.index(index)], 0.5)
+        """Median of the smoothed pixels on each date; NaN before the first and after the last clear view."""
+        number = self.indices.index(index)
+        return np.where(self._seen(number), _quantile(self.histogram[number], 0.5), np.nan)
+
+    def _seen(self, number: int) -> NDArray[np.bool_]:
+        """Dates from the first to the last clear view: beyond, the smoother only holds its curve level."""
+        days = np.flatnonzero(self.observed[number, :, 1])
+        inside = np.zeros(len(self.dates), dtype=np.bool_)
+        if days.size:
+            inside[days[0] : days[-1] + 1] = True
+        return inside
 
     def curve(self, index: str) -> Curve:
-        """Means and quartiles of one index."""
+        """Means and quartiles of one index; the smoothed ones are NaN before the first and after the last
+        view.
+        """
         number = self.indices.index(index)
-        low, high = (_quantile(self.histogram[number], share) for share in (0.25, 0.75))
+        inside = self._seen(number)
+        low, high = (
+            np.where(inside, _quantile(self.histogram[number], share), np.nan) for share in (0.25, 0.75)
+        )
         share = self.observed[number, :, 1] / max(1, self.pixels)
         return Curve(
             self.dates,
             _mean(self.observed[number]),
-            _mean(self.smoothed[number]),
+            np.where(inside, _mean(self.smoothed[number]), np.nan),
             low,
             high,
             share.astype(np.float64),
@@ -96,7 +115,9 @@ class Sums:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A season curve: mean of the clear views, mean and quartiles of the smoothed pixels, share seen clear."""
+    """A season curve: mean of the clear views, mean and quartiles of the smoothed pixels, share seen
+    clear.
+    """
 
     dates: tuple[date, ...]
     observed: NDArray[np.float64]
@@ -139,8 +160,8 @@ def curves_block(
 
     Parameters
     ----------
-    zones : (scope, units) pairs; the scope "class" has no units and is one zone, `REGION`, of the whole image.
-    class_map : array of the class map, None where the season makes none.
+    zones : (scope, units) pairs; the scope "class" has no units and is one zone, `REGION`, of the whole
+    image. class_map : array of the class map, None where the season makes none.
 
     Returns
     -------
@@ -209,7 +230,10 @@ class _Groups:
         return np.bincount(self.group, minlength=self.count).astype(np.int64)
 
     def weights(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.bincount(self.group, weights=values.ravel(), minlength=self.count)
+        total: NDArray[np.float64] = np.bincount(
+            self.group, weights=values.ravel(), minlength=self.count
+        ).astype(np.float64)
+        return total
 
     def sums(self, values: NDArray[np.int16]) -> NDArray[np.int64]:
         """Sum and count of what is not nodata: int64 (step, group, 2)."""

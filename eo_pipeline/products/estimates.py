@@ -33,7 +33,9 @@ _RED_EDGE: Final = "NDRE"
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """Reference points on the map: mapped class (or stratum) and true class, as positions in the class list."""
+    """Reference points on the map: mapped class (or stratum) and true class, as positions in the class
+    list.
+    """
 
     mapped: NDArray[np.int64]
     true: NDArray[np.int64]
@@ -160,7 +162,7 @@ def _area_rows(unit: str, estimate: AreaEstimates, *, n: int) -> list[Row]:
         strict=True,
     )
     return [
-        _row("area", crop, "", unit, area, "ha", estimate.method, n, se=se, low=low, high=high)
+        _row("area", crop, "", unit, area, unit="ha", method=estimate.method, n=n, se=se, low=low, high=high)
         for crop, area, se, low, high in table
     ]
 
@@ -171,10 +173,10 @@ def _row(
     name: str,
     unit_adcode: str,
     value: float,
+    *,
     unit: str,
     method: str,
     n: int,
-    *,
     se: float = float("nan"),
     low: float = float("nan"),
     high: float = float("nan"),
@@ -215,9 +217,9 @@ def growth_estimates(season: Season, results: Iterable[Mapping[str, Any]], *, me
                         name,
                         unit,
                         shares.percent[name],
-                        "percent",
-                        method,
-                        0,
+                        unit="percent",
+                        method=method,
+                        n=0,
                         monitorable=shares.monitorable_share,
                     )
                 )
@@ -258,7 +260,7 @@ def _stage_rows(season: Season, sums: Sums, crop: str, unit: str) -> list[Row]:
         "senescence": stages.senescence,
     }
     return [
-        _row("stage", crop, name, unit, _day_of_year(day), "doy", method, sums.pixels)
+        _row("stage", crop, name, unit, _day_of_year(day), unit="doy", method=method, n=sums.pixels)
         for name, day in found.items()
         if day is not None
     ]
@@ -327,8 +329,8 @@ def reference_from(
 ) -> Reference:
     """Reference points, checked against the design.
 
-    A simple random sample is post-stratified by the class mapped now. A stratified one must have been drawn from
-    this very map: `strata` must agree with it, else the chances of the points are not known.
+    A simple random sample is post-stratified by the class mapped now. A stratified one must have been drawn
+    from this very map: `strata` must agree with it, else the chances of the points are not known.
     """
     names = [item.name for item in season.classes]
     place = {item.code: number for number, item in enumerate(season.classes)}
@@ -338,8 +340,10 @@ def reference_from(
             now = names[seen[number]] if seen[number] >= 0 else "nothing"
             if strata[number] != now:
                 raise SampleError(
-                    f"{season.area.reference}, row {row}: the point was drawn in the stratum {strata[number]!r}, but the "
-                    f"map shows {now} there now. A stratified sample holds for the map it was drawn from: draw it anew."
+                    f"{season.area.reference}, row {row}: the point was drawn in the stratum "
+                    f"{strata[number]!r}, but the "
+                    f"map shows {now} there now. A stratified sample holds for the map it was drawn from: "
+                    "draw it anew."
                 )
     keep = seen >= 0
     true = np.array([names.index(label) for label in labels])

@@ -1,4 +1,6 @@
-"""Growth block by block: the references a season is held against, the map of one block, and its hectares by unit."""
+"""Growth block by block: the references a season is held against, the map of one block, and its hectares by
+unit.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ from eo_pipeline.cube.smoothing import array_of
 from eo_pipeline.cube.store import NODATA, TileStore, decode
 from eo_pipeline.engine import Result
 from eo_pipeline.grid import Block, Grid
-from eo_pipeline.products.classify import CROP_TYPE
+from eo_pipeline.products.classify import CLASS_NODATA, CROP_TYPE
 from eo_pipeline.products.curves import REGION
 from eo_pipeline.products.growth import align_baseline, assess_growth, growing_period
 from eo_pipeline.products.zonal import PixelAreas, ZoneUnit, zone_layers
@@ -72,12 +74,14 @@ def growth_block(
     tile = TileStore(store)
     curves = tile.read_values(array_of(index), block)
     if mapped:
-        crops = tile.read(CROP_TYPE, block)
+        crops: NDArray[np.uint8] = tile.read(CROP_TYPE, block)
     else:
-        crops = np.isfinite(curves).any(axis=0).astype(np.uint8) * WHOLE
+        crops = np.where(np.isfinite(curves).any(axis=0), WHOLE, CLASS_NODATA).astype(np.uint8)
     periods = {code: growing_period(np.asarray(curve, dtype=np.float32)) for code, curve in medians.items()}
     references = {
-        code: _reference(code, np.asarray(curve, dtype=np.float32), baselines, crops, dates, block)
+        code: _reference(
+            code, np.asarray(curve, dtype=np.float32), baselines, crops=crops, dates=dates, block=block
+        )
         for code, curve in medians.items()
     }
     growth = assess_growth(
@@ -93,13 +97,14 @@ def growth_block(
     known = np.isfinite(growth.anomaly)
     tenths[known] = np.rint(np.clip(growth.anomaly[known] * ANOMALY_SCALE, -32767, 32767)).astype(np.int16)
     tile.write(ANOMALY, block, tenths)
-    return {"area_ha": _hectares(growth.classes, crops, tuple(medians), units, block, grid)}
+    return {"area_ha": _hectares(growth.classes, crops, tuple(medians), units=units, block=block, grid=grid)}
 
 
 def _reference(
     code: int,
     median: NDArray[np.float32],
     baselines: Sequence[Baseline],
+    *,
     crops: NDArray[np.uint8],
     dates: Sequence[date],
     block: Block,
@@ -134,6 +139,7 @@ def _hectares(
     growth: NDArray[np.uint8],
     crops: NDArray[np.uint8],
     codes: Sequence[int],
+    *,
     units: Sequence[ZoneUnit],
     block: Block,
     grid: Grid,
@@ -154,7 +160,9 @@ def _hectares(
 
 
 def _labelled(units: Sequence[ZoneUnit], grid: Grid) -> list[tuple[tuple[str, ...], NDArray[np.int32]]]:
-    """The whole region, and the units: these may overlap or leave parts out, so neither follows from the other."""
+    """The whole region, and the units: these may overlap or leave parts out, so neither follows from the
+    other.
+    """
     whole = ((REGION,), np.ones(grid.shape, dtype=np.int32))
     layers = zone_layers(units, grid) if units else ()
     return [whole, *((tuple(unit.code for unit in layer.units), layer.labels) for layer in layers)]

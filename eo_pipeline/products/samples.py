@@ -1,7 +1,8 @@
-"""Labelled samples: read from a file, checked, placed in the cube, and given the groups that keep folds apart.
+"""Labelled samples: read from a file, checked, placed in the cube, and given the groups that keep folds
+apart.
 
-A sample is a point or a polygon with `label` (GeoJSON, GPKG, CSV) and then takes its series from the cube, or a
-row of an .npz that brings its series along.
+A sample is a point or a polygon with `label` (GeoJSON, GPKG, CSV) and then takes its series from the cube,
+or a row of an .npz that brings its series along.
 """
 
 from __future__ import annotations
@@ -44,8 +45,8 @@ class LabelledShape:
 class Samples:
     """Training arrays.
 
-    `X` float32 (n, step, feature) with NaN, `labels` class names, `groups` whose members stay on one side of a
-    split, `shape_ids` the sample each series belongs to (several of one polygon).
+    `X` float32 (n, step, feature) with NaN, `labels` class names, `groups` whose members stay on one side of
+    a split, `shape_ids` the sample each series belongs to (several of one polygon).
     """
 
     X: NDArray[np.float32]
@@ -79,14 +80,16 @@ def _read_csv(path: Path) -> list[LabelledShape]:
         lat = next((name for name in ("lat", "latitude", "y") if name in names), None)
         if lon is None or lat is None or "label" not in names:
             raise SampleError(
-                f"{path}: the first line must name lon, lat and label; it names {', '.join(names) or 'nothing'}."
+                f"{path}: the first line must name lon, lat and label; it names "
+                f"{', '.join(names) or 'nothing'}."
             )
         for number, row in enumerate(reader, 1):
             try:
                 point = Point(float(row[lon]), float(row[lat]))
             except (TypeError, ValueError):
                 raise SampleError(
-                    f"{path}, row {number}: {row[lon]!r}, {row[lat]!r} are not degrees; write numbers like 105.73."
+                    f"{path}, row {number}: {row[lon]!r}, {row[lat]!r} are not degrees; write numbers like "
+                    "105.73."
                 ) from None
             shapes.append(
                 LabelledShape(
@@ -167,7 +170,8 @@ class PlacedPixel:
 def place(
     path: Path, shapes: Sequence[LabelledShape], layouts: Sequence[Layout], *, one_pixel: bool = False
 ) -> tuple[PlacedPixel, ...]:
-    """The pixels of each sample: that under a point; up to `PIXELS_OF_POLYGON` with their centre in a polygon.
+    """The pixels of each sample: that under a point; up to `PIXELS_OF_POLYGON` with their centre in a
+    polygon.
 
     With `one_pixel` a polygon stands for the pixel under its representative point.
 
@@ -193,7 +197,8 @@ def place(
         else:
             where = shape.geometry.representative_point()
             raise SampleError(
-                f"{path}, row {shape.row}: the sample at longitude {where.x:.5f}, latitude {where.y:.5f} lies outside "
+                f"{path}, row {shape.row}: the sample at longitude {where.x:.5f}, latitude {where.y:.5f} "
+                "lies outside "
                 "the image. Remove it, correct its coordinates (longitude first), or add the tile it lies in."
             )
     return tuple(placed)
@@ -319,7 +324,8 @@ def samples_from_npz(
         )
     if X.shape[2] != len(spec.npz_bands):
         raise SampleError(
-            f"{path}: X has {X.shape[2]} channels, but [classify] npz_bands names {len(spec.npz_bands)}. Name each."
+            f"{path}: X has {X.shape[2]} channels, but [classify] npz_bands names {len(spec.npz_bands)}. "
+            "Name each."
         )
     for row, label in enumerate(labels, 1):
         _check_label(path, row, str(label), classes)
@@ -328,7 +334,8 @@ def samples_from_npz(
     empty = np.flatnonzero(~np.isfinite(chosen).any(axis=(1, 2)))
     if empty.size:
         raise SampleError(
-            f"{path}, row {empty[0] + 1}: its series holds not one number ({empty.size} row(s) in all). Remove it."
+            f"{path}, row {empty[0] + 1}: its series holds not one number ({empty.size} row(s) in all). "
+            "Remove it."
         )
     given = [str(item) for item in arrays["groups"]] if "groups" in arrays else [""] * len(X)
     if spec.sample_table:
@@ -357,8 +364,8 @@ def group_samples(
     A group that reaches into two squares joins them, so that neither rule is broken by the other.
 
     >>> import numpy as np
-    >>> group_samples(np.array([105.0, 105.01, 106.0]), np.array([35.0, 35.0, 35.0]), ["", "", ""], side_km=10)
-    array([0, 0, 1])
+    >>> group_samples(np.array([105.0, 105.01, 106.0]), np.array([35.0, 35.0, 35.0]), ["", "", ""],
+    side_km=10) array([0, 0, 1])
     """
     count = len(given)
     parent = list(range(count))

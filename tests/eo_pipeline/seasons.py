@@ -1,4 +1,6 @@
-"""Small synthetic seasons on disk for the pipeline's tests: two crops in a chequerboard, known to the pixel."""
+"""Small synthetic seasons on disk for the pipeline's tests: two crops in a chequerboard, known to the
+pixel.
+"""
 
 from __future__ import annotations
 
@@ -120,7 +122,9 @@ def write_raster(
 
 
 def scene(classes: NDArray[np.uint8], step: int, *, rng: np.random.Generator) -> NDArray[np.int16]:
-    """Blue, red, near infrared and SCL of one date: wheat peaks at step 6, maize at 11; a cloud now and then."""
+    """Blue, red, near infrared and SCL of one date: wheat peaks at step 6, maize at 11; a cloud now and
+    then.
+    """
     early, late = np.exp(-(((step - 6) / 3) ** 2)), np.exp(-(((step - 11) / 3) ** 2))
     green = np.where(classes == 1, early, late) + rng.normal(0, 0.01, classes.shape)
     red, nir = 0.12 - 0.08 * green, 0.20 + 0.30 * green

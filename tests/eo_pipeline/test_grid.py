@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import date, timedelta
 
 import numpy as np
@@ -42,7 +43,7 @@ def test_dekads_cover_each_day_of_the_season_once(start: date, length: int) -> N
     steps = dekads(start, end)
     for day in (start, end, start + timedelta(days=length // 2)):
         assert sum(step.holds(day) for step in steps) == 1
-    for before, after in zip(steps, steps[1:], strict=False):
+    for before, after in itertools.pairwise(steps):
         assert after.start - before.end == timedelta(days=1)
     assert all(step.start <= step.day <= step.end for step in steps)
 

@@ -1,4 +1,5 @@
-"""What every source of scenes hands on: tiles with their grid, and scenes whose bands are rasters one can open.
+"""What every source of scenes hands on: tiles with their grid, and scenes whose bands are rasters one can
+open.
 
 A source only describes; `read_asset` is the one place where pixels are read. Scale and offset belong to the
 asset and not to the source, because archives change them from scene to scene (baseline 04.00 of Sentinel-2).
@@ -114,8 +115,8 @@ def scene_token(scene: Scene) -> str:
 class BlockReader:
     """Reads bands of many scenes in one block, keeping the last few rasters open.
 
-    A raster that holds several wanted bands is then opened once, and one whose bands lie interleaved is decoded
-    once (GDAL keeps the blocks). GDAL datasets are not shared between threads: one reader a task.
+    A raster that holds several wanted bands is then opened once, and one whose bands lie interleaved is
+    decoded once (GDAL keeps the blocks). GDAL datasets are not shared between threads: one reader a task.
     """
 
     _KEPT_OPEN: Final = 16

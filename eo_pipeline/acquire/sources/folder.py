@@ -1,7 +1,7 @@
 """The folder source: any stack of rasters on disk, described by the season file.
 
-Layout "bands": a raster is one date and its bands are spectral bands. Layout "dates": a raster is one band (or
-index) and its bands are dates. All checks here need the rasters' headers only.
+Layout "bands": a raster is one date and its bands are spectral bands. Layout "dates": a raster is one band
+(or index) and its bands are dates. All checks here need the rasters' headers only.
 """
 
 from __future__ import annotations
@@ -118,7 +118,8 @@ class FolderSource:
             for name, index in wanted.items():
                 if index > item.header.count:
                     raise SourceError(
-                        f"{path} has {item.header.count} band(s), but [source] bands says that {name} is band "
+                        f"{path} has {item.header.count} band(s), but [source] bands says that {name} is "
+                        "band "
                         f"{index}. Correct the number, or replace the file by a complete one."
                     )
                 if name in assets[day]:
@@ -147,12 +148,14 @@ class FolderSource:
             name, header = str(item.groups["band"]), item.header
             if header.count != len(dates):
                 raise SourceError(
-                    f"{header.path} has {header.count} band(s), but {len(dates)} dates are given in [source] dates. "
+                    f"{header.path} has {header.count} band(s), but {len(dates)} dates are given in "
+                    "[source] dates. "
                     "Give one date for each band, or replace the file by a complete one."
                 )
             if name in by_band:
                 raise SourceError(
-                    f"{header.path} and {by_band[name].path} both give {name} of tile {tile}. Keep one of them."
+                    f"{header.path} and {by_band[name].path} both give {name} of tile {tile}. Keep one of "
+                    "them."
                 )
             by_band[name] = header
         if lost := [rule.band for rule in spec.masks if rule.band not in by_band]:
@@ -185,7 +188,8 @@ class FolderSource:
         if len(set(bands.values())) > 1:
             first, other = kept[0].name, next(n for n, b in bands.items() if b != bands[kept[0].name])
             raise SourceError(
-                f"{season.source.root}: tile {other} has the bands {', '.join(bands[other])}, but tile {first} has "
+                f"{season.source.root}: tile {other} has the bands {', '.join(bands[other])}, but tile "
+                f"{first} has "
                 f"{', '.join(bands[first])}. All tiles of a season need the same bands."
             )
         return tuple(kept)
@@ -200,7 +204,8 @@ def _header(path: Path) -> _Header:
             crs, transform = raster.crs, raster.transform
             if crs is None:
                 raise SourceError(
-                    f"{path} has no coordinate reference system. Give it one: gdal_edit.py -a_srs EPSG:… {path.name}"
+                    f"{path} has no coordinate reference system. Give it one: gdal_edit.py -a_srs EPSG:… "
+                    f"{path.name}"
                 )
             name = f"EPSG:{code}" if (code := crs.to_epsg()) else crs.to_wkt()[:60] + "…"
             numbers: Any = tuple(transform)[:6]
@@ -234,26 +239,32 @@ def _check_one_grid(tile: str, headers: Sequence[_Header]) -> None:
             continue
         if header.crs != good.crs:
             raise SourceError(
-                f"{header.path} is in {header.crs_name}, but the other rasters of tile {tile} (like {good.path.name}) "
-                f"are in {good.crs_name}. Reproject it onto their grid: gdalwarp -t_srs {good.crs_name} …, or move it away."
+                f"{header.path} is in {header.crs_name}, but the other rasters of tile {tile} (like "
+                f"{good.path.name}) "
+                f"are in {good.crs_name}. Reproject it onto their grid: gdalwarp -t_srs {good.crs_name} …, "
+                "or move it away."
             )
         if header.grid.shape != good.grid.shape:
             raise SourceError(
-                f"{header.path} has {header.grid.width} × {header.grid.height} pixels, but the other rasters of tile {tile} "
-                f"(like {good.path.name}) have {good.grid.width} × {good.grid.height}. Cut it to their extent, or move it away."
+                f"{header.path} has {header.grid.width} × {header.grid.height} pixels, but the other "
+                f"rasters of tile {tile} "
+                f"(like {good.path.name}) have {good.grid.width} × {good.grid.height}. Cut it to their "
+                "extent, or move it away."
             )
         raise SourceError(
-            f"{header.path} lies at {header.grid.transform}, but the other rasters of tile {tile} (like {good.path.name}) "
+            f"{header.path} lies at {header.grid.transform}, but the other rasters of tile {tile} (like "
+            f"{good.path.name}) "
             f"lie at {good.grid.transform}. Bring it onto their grid: gdalwarp -te … -ts …, or move it away."
         )
 
 
 def _parse_date(path: Path, text: str, date_format: str) -> date:
     try:
-        return datetime.strptime(text, date_format).date()  # noqa: DTZ007
+        return datetime.strptime(text, date_format).date()
     except ValueError as error:
         raise SourceError(
-            f"{path}: {text!r} is not a date of the form {date_format!r}. Correct [source] date_format or pattern."
+            f"{path}: {text!r} is not a date of the form {date_format!r}. Correct [source] date_format or "
+            "pattern."
         ) from error
 
 
