@@ -6,8 +6,10 @@ one field on both sides of a split, any model seems good.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
@@ -262,6 +264,7 @@ def cross_validate(
     seed: int = 42,
     settings: TrainingSettings | None = None,
     threads: int | None = None,
+    workers: int = 1,
     progress: Progress | None = None,
 ) -> CrossValidation:
     """Predict every sample by a model (and a baseline) that saw nothing of its group.
@@ -275,9 +278,11 @@ def cross_validate(
     seed : int
         Of the split and of every training.
     settings, threads
-        As in `CropTypeModel.fit`.
+        As in `CropTypeModel.fit`; `threads` of each worker.
+    workers : int
+        Folds trained at the same time, each in a process of its own. The result does not depend on it.
     progress : callable, optional
-        Called with (steps done, steps of all folds).
+        Called with (steps done, steps of all folds), or with (folds done, folds) where there are workers.
 
     Raises
     ------
@@ -291,23 +296,14 @@ def cross_validate(
     shape = (len(data.y), len(labels))
     ours, trees = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)
     fold_of = np.zeros(len(data.y), dtype=np.int64)
-    for number, (train, test) in enumerate(splits):
+    for number, (train, _) in enumerate(splits):
         check_classes(data.y[train], where=f"training part of fold {number + 1}")
-        model = CropTypeModel.fit(
-            data.X[train],
-            data.y[train],
-            settings=settings,
-            groups=data.groups[train],
-            seed=seed,
-            threads=threads,
-            progress=_part(progress, number, len(splits)),
-        )
-        tree = TreeBaseline.fit(data.X[train], data.y[train], seed=seed, threads=threads)
+    how = _Training(seed, settings, threads)
+    for number, fold in _trained_folds(data, splits, how, workers=workers, progress=progress):
+        test = splits[number][1]
         # A class whose groups all lie in this fold is unknown to its model: probability 0, counted as wrong.
-        ours[np.ix_(test, np.searchsorted(labels, model.classes))] = model.predict_proba(
-            data.X[test], threads=threads
-        )
-        trees[np.ix_(test, np.searchsorted(labels, tree.classes))] = tree.predict_proba(data.X[test])
+        ours[np.ix_(test, np.searchsorted(labels, fold.classes))] = fold.model
+        trees[np.ix_(test, np.searchsorted(labels, fold.baseline_classes))] = fold.baseline
         fold_of[test] = number
     tests = [test for _, test in splits]
     return CrossValidation(
@@ -321,6 +317,72 @@ def cross_validate(
         fold=fold_of,
         labels=tuple(labels.tolist()),
         n_groups=len(np.unique(data.groups)),
+    )
+
+
+@dataclass(frozen=True)
+class _Training:
+    """How each fold is trained."""
+
+    seed: int
+    settings: TrainingSettings | None
+    threads: int | None
+
+
+@dataclass(frozen=True)
+class _Fold:
+    """Probabilities of one fold's test part, and the classes of their columns."""
+
+    classes: NDArray[Any]
+    model: NDArray[np.float32]
+    baseline_classes: NDArray[Any]
+    baseline: NDArray[np.float32]
+
+
+def _trained_folds(
+    data: LabelledSeries,
+    splits: list[tuple[NDArray[np.intp], NDArray[np.intp]]],
+    how: _Training,
+    *,
+    workers: int,
+    progress: Progress | None,
+) -> Iterator[tuple[int, _Fold]]:
+    """(number, fold) as they are done; in processes of their own where `workers` allows more than one."""
+    if min(workers, len(splits)) <= 1:
+        for number, (train, test) in enumerate(splits):
+            part = _part(progress, number, len(splits))
+            yield number, _train_fold(data.take(train), data.X[test], how, part)
+        return
+    # Spawned, not forked: a fork after torch has started its threads may hang.
+    with ProcessPoolExecutor(min(workers, len(splits)), mp_context=get_context("spawn")) as pool:
+        waiting = {
+            pool.submit(_train_fold, data.take(train), data.X[test], how): number
+            for number, (train, test) in enumerate(splits)
+        }
+        for done, future in enumerate(as_completed(waiting), start=1):
+            yield waiting[future], future.result()
+            if progress is not None:
+                progress(done, len(splits))
+
+
+def _train_fold(
+    train: LabelledSeries, test: NDArray[np.float32], how: _Training, progress: Progress | None = None
+) -> _Fold:
+    model = CropTypeModel.fit(
+        train.X,
+        train.y,
+        settings=how.settings,
+        groups=train.groups,
+        seed=how.seed,
+        threads=how.threads,
+        progress=progress,
+    )
+    tree = TreeBaseline.fit(train.X, train.y, seed=how.seed, threads=how.threads)
+    return _Fold(
+        classes=model.classes,
+        model=model.predict_proba(test, threads=how.threads),
+        baseline_classes=tree.classes,
+        baseline=tree.predict_proba(test),
     )
 
 

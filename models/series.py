@@ -41,6 +41,10 @@ class LabelledSeries:
     y: Labels
     groups: Codes
 
+    def take(self, rows: NDArray[np.intp]) -> LabelledSeries:
+        """The chosen rows."""
+        return LabelledSeries(self.X[rows], self.y[rows], self.groups[rows])
+
 
 def check_labelled(
     X: ArrayLike, y: ArrayLike, groups: ArrayLike | None = None, *, where: str = "X"

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -32,8 +33,11 @@ CONFIDENCE: Final = "confidence"
 CLASS_NODATA: Final = 0
 CONFIDENCE_NODATA: Final = 255
 
-#: Threads of training. The weights depend on their number, so it is the same on every machine.
-_THREADS: Final = 2
+#: Threads of a training. The weights depend on their number, so it is the same on every machine; the cores
+#: beyond it train other folds.
+_THREADS: Final = 1
+#: Fewer samples are trained fold after fold: starting a process would take longer.
+_SAMPLES_FOR_PROCESSES: Final = 400
 #: How models are trained; None takes the models' own settings.
 _SETTINGS: TrainingSettings | None = None
 #: Pixels a call of the model. A full batch always: the last bits of a probability may depend on its size, and
@@ -133,6 +137,7 @@ def _validated(season: Season, samples: Samples, steps: _Steps) -> CrossValidati
             seed=spec.seed,
             settings=_SETTINGS,
             threads=_THREADS,
+            workers=len(os.sched_getaffinity(0)) if len(samples.labels) >= _SAMPLES_FOR_PROCESSES else 1,
             progress=steps.part(spec.folds),
         )
     except TrainingError as error:

@@ -136,6 +136,18 @@ def test_cross_validation_predicts_each_sample_once(season: Season, brief: Train
         assert not set(season.groups[result.fold == fold]) & set(season.groups[result.fold != fold])
 
 
+def test_folds_in_processes_give_the_same_numbers(season: Season, brief: TrainingSettings) -> None:
+    options = {"groups": season.groups, "folds": 3, "seed": 3, "settings": brief, "threads": 1}
+    seen: list[tuple[int, int]] = []
+    alone = cross_validate(season.X, season.y, **options)
+    together = cross_validate(
+        season.X, season.y, workers=2, progress=lambda done, total: seen.append((done, total)), **options
+    )
+    assert np.array_equal(alone.probabilities, together.probabilities)
+    assert np.array_equal(alone.baseline_probabilities, together.baseline_probabilities)
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
 def test_a_class_in_one_group_is_counted_as_wrong(brief: TrainingSettings) -> None:
     data = make_season(n=90)
     y = data.y.copy()
