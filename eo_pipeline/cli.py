@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -141,7 +142,11 @@ def run(
     for row in rejected:
         _say(f"Rejected scene: {row['tile']} {row['date']}: {row['reason']}")
     _print_accuracy(accuracy)
-    _print_rows([row for row in estimates if row["product"] == "area"], "Areas")
+    areas = [row for row in estimates if row["product"] == "area"]
+    if areas:
+        _print_rows(areas, "Areas")
+    else:
+        _print_rows([row for row in estimates if row["product"] == "stage"], "Stage dates")
     _say(f"Report: {folder / 'report.html'}")
 
 
@@ -430,18 +435,26 @@ def _print_rows(rows: Sequence[Mapping[str, Any]], title: str) -> None:
     def number(value: float) -> str:
         return "" if math.isnan(value) else f"{value:,.1f}"
 
+    def value_of(row: Mapping[str, Any]) -> str:
+        if row["unit"] == "doy":
+            return (date(2001, 1, 1) + timedelta(days=row["value"] - 1)).strftime("%-d %b")
+        return f"{number(row['value'])} {row['unit']}"
+
     table = [
-        (
-            row["unit_adcode"],
-            row["crop"],
-            row["class"],
-            f"{number(row['value'])} {row['unit']}",
-            f"{number(row['ci_low'])} – {number(row['ci_high'])}" if not math.isnan(row["ci_low"]) else "",
-            row["method"],
-        )
+        {
+            "unit": row["unit_adcode"],
+            "crop": row["crop"],
+            "class": row["class"],
+            "value": value_of(row),
+            "interval": f"{number(row['ci_low'])} – {number(row['ci_high'])}"
+            if not math.isnan(row["ci_low"])
+            else "",
+            "method": row["method"],
+        }
         for row in rows
     ]
-    _print_table(title, ("unit", "crop", "class", "value", "interval", "method"), table)
+    columns = [name for name in (table[0] if table else ()) if any(row[name] for row in table)]
+    _print_table(title, columns, [[row[name] for name in columns] for row in table])
 
 
 def _print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

@@ -1,4 +1,6 @@
-"""The crop map of a season: trained, mapped, measured, and the same however it was cut and wherever it was made."""
+"""The crop map of a season: trained, mapped, measured, and the same however it was cut and wherever it was
+made.
+"""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> SeasonRun:
     return job
 
 
-def take(job: SeasonRun, spec: ClassifySpec):  # noqa: ANN201
+def take(job: SeasonRun, spec: ClassifySpec):
     return samples_from_cube(
         spec,
         CLASSES,

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -22,6 +24,10 @@ from eo_pipeline.grid import Block, Grid
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader
+
+# GDAL tells of oddities in tags that do not matter here (extra samples, datum names). Without any handler
+# they would stand in the midst of a command's own messages; a program that sets up logging still gets them.
+logging.getLogger("rasterio").addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +130,18 @@ class BlockReader:
     def __init__(self, block: Block) -> None:
         self.block = block
         self._open: dict[str, DatasetReader] = {}
+        self._stack = ExitStack()
 
     def __enter__(self) -> BlockReader:
+        import rasterio
+
+        # inside an Env GDAL's warnings go to logging; outside they go straight to stderr
+        self._stack.enter_context(rasterio.Env())
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+        self._stack.close()
 
     def close(self) -> None:
         """Close the rasters that are open."""

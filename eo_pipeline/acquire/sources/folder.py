@@ -200,7 +200,7 @@ def _header(path: Path) -> _Header:
     from rasterio.errors import RasterioError
 
     try:
-        with rasterio.open(path) as raster:
+        with rasterio.Env(), rasterio.open(path) as raster:
             crs, transform = raster.crs, raster.transform
             if crs is None:
                 raise SourceError(
