@@ -67,10 +67,14 @@ Scheduler = Annotated[
     ),
 ]
 BlockSize = Annotated[
-    int,
-    typer.Option("--block", min=16, max=8192, help="Side of a block in pixels; smaller needs less memory."),
+    int | None,
+    typer.Option(
+        "--block",
+        min=16,
+        max=8192,
+        help="Side of a block in pixels (512, or 256); smaller needs less memory.",
+    ),
 ]
-_BLOCK = 512
 _STOPPED = 130  # the shell's code for Ctrl-C
 
 
@@ -89,7 +93,7 @@ def plan(
     season: SeasonFile,
     out: Out = None,
     workers: Workers = None,
-    block: BlockSize = _BLOCK,
+    block: BlockSize = None,
     as_json: Json = False,
 ) -> None:
     """Say what a run will do: tiles, blocks, steps, scenes, memory, disk, and what is done already.
@@ -110,7 +114,7 @@ def run(
     out: Out = None,
     scheduler: Scheduler = None,
     workers: Workers = None,
-    block: BlockSize = _BLOCK,
+    block: BlockSize = None,
     as_json: Json = False,
 ) -> None:
     """Do a season from its rasters to the sealed run folder.
@@ -156,7 +160,7 @@ def classify(
     out: Out = None,
     scheduler: Scheduler = None,
     workers: Workers = None,
-    block: BlockSize = _BLOCK,
+    block: BlockSize = None,
     as_json: Json = False,
 ) -> None:
     """Train the crop map's model, measure it by grouped folds, and map every block.
@@ -181,7 +185,7 @@ def area(
     out: Out = None,
     scheduler: Scheduler = None,
     workers: Workers = None,
-    block: BlockSize = _BLOCK,
+    block: BlockSize = None,
     as_json: Json = False,
 ) -> None:
     """Estimate the area of each class in each unit, with its interval.
@@ -200,7 +204,7 @@ def growth(
     out: Out = None,
     scheduler: Scheduler = None,
     workers: Workers = None,
-    block: BlockSize = _BLOCK,
+    block: BlockSize = None,
     as_json: Json = False,
 ) -> None:
     """Judge growth of each crop in each unit, against earlier seasons or against peers.
@@ -254,7 +258,7 @@ def verify(folder: RunFolder, as_json: Json = False) -> None:
 
 # ---- shared
 # -------------------------------------------------------------------------------------------------
-def _plan(season: Path, out: Path | None, block: int) -> Plan:
+def _plan(season: Path, out: Path | None, block: int | None) -> Plan:
     from dataclasses import replace
 
     from eo_pipeline.plan import make_plan
@@ -268,7 +272,13 @@ def _plan(season: Path, out: Path | None, block: int) -> Plan:
 
 @contextmanager
 def _season_run(
-    season: Path, out: Path | None, scheduler: str | None, workers: int | None, block: int, *, quiet: bool
+    season: Path,
+    out: Path | None,
+    scheduler: str | None,
+    workers: int | None,
+    block: int | None,
+    *,
+    quiet: bool,
 ) -> Iterator[SeasonRun]:
     """A run ready to go, alone on its work folder, with progress bars unless `quiet`."""
     planned = _plan(season, out, block)

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 #: Side of a block in pixels. Its memory is stated by the plan; 512 keeps a season of 36 dekads and 10 bands
 #: near 0.5 GB.
 BLOCK: Final = 512
+#: In tiles of at most `SMALL_TILE` pixels a side blocks are smaller, so that several cores find work.
+SMALL_BLOCK: Final = 256
+SMALL_TILE: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from eo_pipeline.cube.ingest import ingest_bytes, screen_bytes, tested_bands
 from eo_pipeline.cube.store import Layout
 from eo_pipeline.engine import digest_of
 from eo_pipeline.errors import SeasonFileError, SourceError
-from eo_pipeline.grid import BLOCK, Block, TimeStep, cut, dekads, native_steps
+from eo_pipeline.grid import BLOCK, SMALL_BLOCK, SMALL_TILE, Block, TimeStep, cut, dekads, native_steps
 from eo_pipeline.season import Season
 
 #: Pixels × scenes × bands a worker screens and composes a second, measured on two cores; for the estimate
@@ -113,7 +113,7 @@ class Plan:
         return (ingest / _INGEST_SPEED + products / _PRODUCT_SPEED) / max(1, min(workers, self.blocks))
 
 
-def make_plan(season: Season, *, block: int = BLOCK) -> Plan:
+def make_plan(season: Season, *, block: int | None = None) -> Plan:
     """Look at the source's headers and lay out the run.
 
     Raises
@@ -131,6 +131,10 @@ def make_plan(season: Season, *, block: int = BLOCK) -> Plan:
             f"{season.source.root}: every band found is a mask; nothing is left to measure with."
         )
     _check_features(season, bands)
+    if block is None:
+        # a matter of the images alone, never of the machine: another machine continues with the same blocks
+        largest = max(max(tile.grid.shape) for tile in tiles)
+        block = SMALL_BLOCK if largest <= SMALL_TILE else BLOCK
     if season.step == "dekad":
         steps = dekads(season.start, season.end)
     else:

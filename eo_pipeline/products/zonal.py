@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -17,6 +18,7 @@ from eo_pipeline.errors import SourceError
 from eo_pipeline.grid import Grid
 
 if TYPE_CHECKING:
+    from pyproj import Transformer
     from shapely.geometry.base import BaseGeometry
 
 #: Longitude and latitude on WGS84, in this order: what GeoJSON holds.
@@ -139,13 +141,20 @@ def zone_layers(units: Sequence[ZoneUnit], grid: Grid) -> tuple[ZoneLayer, ...]:
     return tuple(ZoneLayer(layer, tuple(own)) for layer, own in zip(labels, members, strict=True))
 
 
+@lru_cache(maxsize=32)
+def _transformer(source: str, target: str) -> Transformer:
+    """Making one takes 3 ms: too long for each of thousands of parcels."""
+    from pyproj import Transformer
+
+    return Transformer.from_crs(source, target, always_xy=True)
+
+
 def _mask(unit: ZoneUnit, grid: Grid) -> tuple[slice, slice, NDArray[np.bool_]]:
     """Pixels whose centre lies in `unit`, within the window of the grid that its bounding box touches."""
     import shapely
-    from pyproj import Transformer
     from rasterio.features import rasterize
 
-    to_grid = Transformer.from_crs(unit.crs, grid.crs, always_xy=True)
+    to_grid = _transformer(unit.crs, grid.crs)
     shape = shapely.transform(
         unit.geometry, lambda xy: np.column_stack(to_grid.transform(xy[:, 0], xy[:, 1]))
     )
