@@ -86,7 +86,7 @@ def test_a_missing_file_is_named(run_folder: Path, lost: str) -> None:
 
 def test_a_foreign_file_is_named(run_folder: Path) -> None:
     (run_folder / "notes.txt").write_text("added later")
-    with pytest.raises(RunFolderError, match="notes.txt is not listed"):
+    with pytest.raises(RunFolderError, match=r"notes\.txt is not listed"):
         contract.verify(run_folder)
 
 
