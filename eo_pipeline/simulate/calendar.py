@@ -62,7 +62,8 @@ class Cropping:
 class FieldState:
     """What stands on every segment on one day, each (n,).
 
-    `straw` and `film` are shares of the ground; `variant` is the crop that stands or stood last.
+    `straw` and `film` are shares of the ground; `stand` is the share of the field without gaps; `variant` is
+    the crop that stands or stood last.
     """
 
     variant: Ints
@@ -72,6 +73,7 @@ class FieldState:
     flower: Float
     film: Float
     straw: Float
+    stand: Float
 
 
 def rotate(land: Landscape, years: Sequence[int], *, seed: int) -> dict[int, Cropping]:
@@ -178,7 +180,7 @@ def _stage_days(land: Landscape, variant: Ints, year: int, *, seed: int) -> Floa
     """Days of the stages, later with height, each parcel and year with its own delay."""
     rng = np.random.default_rng([seed, 3, year])
     days = np.full((len(variant), _STAGES), _NEVER, np.float32)
-    own = np.clip(rng.normal(0, 3.5, len(variant)), -8, 8)
+    own = np.clip(rng.normal(0, 6.0, len(variant)), -14, 14)
     season = np.clip(rng.normal(0, 3.0, len(crops.VARIANTS)), -6, 6)
     new_year = date(year, 1, 1).toordinal()
     for index, kind in enumerate(crops.VARIANTS):
@@ -214,7 +216,7 @@ def _vigour(land: Landscape, variant: Ints, year: int, persistent: Float, *, see
     rows = np.clip(land.y.astype(int), 0, land.grid.size - 1)
     columns = np.clip(land.x.astype(int), 0, land.grid.size - 1)
     showers = 0.07 * smooth_noise(land.grid.size, 60, rng)[rows, columns]
-    own = rng.normal(0, 0.08, len(variant))
+    own = rng.normal(0, 0.11, len(variant))
     weather = by_class[np.array(crops.VARIANT_CODE)[variant]]
     return np.asarray(np.clip(weather * (1 + persistent + showers + own), 0.45, 1.5), np.float32)
 
@@ -257,6 +259,7 @@ def field_state(plan: Mapping[int, Cropping], day: date) -> FieldState:
         flower=flower,
         film=np.maximum(_film(plan[day.year], day), _film(plan[day.year + 1], day)),
         straw=straw,
+        stand=np.where(bare, 1, chosen("stand")).astype(np.float32),
     )
 
 
@@ -279,11 +282,13 @@ def _standing(cropping: Cropping, day: date) -> FieldState:
     return FieldState(
         variant=variant,
         lai=between(_LAI) * vigour,
-        cab=between(_CAB) * vigour ** np.float32(0.35),
+        cab=between(_CAB) * vigour ** np.float32(0.5),
         brown=between(_BROWN),
         flower=between(_FLOWER),
         film=np.zeros(len(variant), np.float32),
         straw=np.where(inside, 0, -1).astype(np.float32),
+        # A weak stand also has gaps (缺苗断垄).
+        stand=np.clip(1 - 0.5 * (1 - vigour), 0.65, 1).astype(np.float32),
     )
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from eo_pipeline.errors import EOPipelineError, RunFolderError
 from eo_pipeline.publish import contract
 from eo_pipeline.simulate import crops
+from eo_pipeline.simulate.landscape import COUNTY
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -193,12 +194,16 @@ def _area(estimates: Frame, truth: Path) -> tuple[AreaRow, ...]:
         true = {(row["unit"], row["crop"]): float(row["area_ha"]) for row in csv.DictReader(stream)}
     rows = []
     for item in estimates[estimates["product"] == "area"].to_dict("records"):
-        key = (str(item["unit_adcode"]), str(item["crop"]))
+        unit = str(item["unit_adcode"])
+        # "region" is the run's word for all pixels, which is the whole piece here
+        key = (COUNTY[0] if unit == "region" else unit, str(item["crop"]))
         if key not in true or item["unit"] != "ha":
             continue
         low, high = _number(item["ci_low"]), _number(item["ci_high"])
         covered = None if low is None or high is None else low <= true[key] <= high
-        rows.append(AreaRow(*key, str(item["method"]), true[key], float(item["value"]), low, high, covered))
+        rows.append(
+            AreaRow(unit, key[1], str(item["method"]), true[key], float(item["value"]), low, high, covered)
+        )
     return tuple(rows)
 
 
@@ -291,19 +296,15 @@ def as_document(comparison: Comparison) -> dict[str, Any]:
 
 
 def show(comparison: Comparison) -> None:
-    """Print the comparison as tables; areas of the largest unit only (`--json` has all)."""
+    """Print the comparison as tables; areas of the whole piece only (`--json` has all)."""
     from rich.console import Console
     from rich.table import Table
 
     console = Console()
     console.print(f"[bold]{comparison.run_id}[/] against the simulated truth  模拟数据")
-    units = [row.unit for row in comparison.area]
+    units = {row.unit for row in comparison.area}
     if units:
-        sums = {
-            unit: sum(row.true_ha for row in comparison.area if row.unit == unit)
-            for unit in dict.fromkeys(units)
-        }
-        unit = max(sums, key=lambda name: sums[name])
+        unit = next((name for name in ("region", COUNTY[0]) if name in units), min(units))
         table = Table(title=f"Area in {unit}, ha")
         for head in ("crop", "method"):
             table.add_column(head)

@@ -113,6 +113,17 @@ _SILAGE = _maize((Stage("milk", 8, 25, 3.8, 48), Stage("harvest", 9, 5, 3.5, 44,
 _AUTUMN_FILM = ((-1, 10, 24), (0, 10, 5), 0.55)
 _SPRING_FILM = ((0, 3, 12), (0, 10, 5), 0.65)
 
+_POTATO = (
+    Stage("sowing", 4, 28, 0.0, 38, per_100m=2.0),
+    Stage("emergence", 6, 1, 0.1, 38),
+    Stage("squaring", 6, 20, 1.2, 42),
+    Stage("flowering", 7, 8, 3.1, 44, 0.0, 0.05),
+    Stage("tuber_growth", 8, 1, 3.4, 40),
+    Stage("yellowing", 8, 27, 1.9, 25, 0.25, per_100m=2.0),
+    Stage("haulm_death", 9, 11, 0.6, 14, 0.8, per_100m=1.0),
+    Stage("harvest", 9, 23, 0.3, 3, 1.0, per_100m=0.5),
+)
+
 _APPLE = (
     Stage("dormant", 1, 1, 0.12, 3, 1.0, per_100m=0),
     Stage("budbreak", 4, 2, 0.15, 15, 0.8),
@@ -191,25 +202,12 @@ VARIANTS: Final = (
             Stage("harvest", 7, 14, 1.2, 3, 1.0),
         ),
     ),
-    Variant("maize_autumn_film", "spring_maize", 0.55, 52, _GRAIN, film=_AUTUMN_FILM),
-    Variant("maize_spring_film", "spring_maize", 0.30, 52, _GRAIN, film=_SPRING_FILM),
+    Variant("maize_autumn_film", "spring_maize", 0.50, 52, _GRAIN, film=_AUTUMN_FILM),
+    Variant("maize_spring_film", "spring_maize", 0.27, 52, _GRAIN, film=_SPRING_FILM),
     Variant("maize_silage", "spring_maize", 0.15, 52, _SILAGE, film=_SPRING_FILM),
-    Variant(
-        "potato",
-        "potato",
-        1.0,
-        35,
-        (
-            Stage("sowing", 4, 28, 0.0, 38, per_100m=2.0),
-            Stage("emergence", 6, 1, 0.1, 38),
-            Stage("squaring", 6, 20, 1.2, 42),
-            Stage("flowering", 7, 8, 3.1, 44, 0.0, 0.05),
-            Stage("tuber_growth", 8, 1, 3.4, 40),
-            Stage("yellowing", 8, 27, 1.9, 25, 0.25, per_100m=2.0),
-            Stage("haulm_death", 9, 11, 0.6, 14, 0.8, per_100m=1.0),
-            Stage("harvest", 9, 23, 0.3, 3, 1.0, per_100m=0.5),
-        ),
-    ),
+    Variant("maize_open", "spring_maize", 0.08, 52, _GRAIN),
+    Variant("potato", "potato", 0.75, 35, _POTATO),
+    Variant("potato_film", "potato", 0.25, 35, _POTATO, film=((0, 4, 8), (0, 9, 20), 0.45)),
     Variant("apple_bearing", "apple", 0.75, 42, _APPLE, perennial=True, cover=0.66, under=0.7),
     Variant("apple_young", "apple", 0.25, 42, _APPLE, perennial=True, cover=0.36, under=0.5),
     Variant(

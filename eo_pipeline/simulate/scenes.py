@@ -24,6 +24,9 @@ REVISIT_DAYS: Final = 5
 NODATA: Final = -32768
 #: A scene with more cloud than this is not kept, as an archive search by cloud cover would not return it.
 MOST_CLOUD: Final = 0.92
+#: Standard deviation of a scene's offset in each direction, in pixels of 10 m: our assumption, near what is
+#: stated for Sentinel-2 (better than 0.3 pixel at 95 % once refined; products before that lie further off).
+REGISTRATION_PX: Final = 0.25
 SIMULATED_TAG: Final = "模拟数据 SIMULATED: made by eo simulate, not an observation"
 #: Share of dry soil in the topsoil mixture by month, before the scene's own rain.
 DRYNESS_BY_MONTH: Final = (0.80, 0.80, 0.76, 0.74, 0.70, 0.66, 0.56, 0.54, 0.54, 0.62, 0.72, 0.78)
@@ -31,14 +34,20 @@ DRYNESS_BY_MONTH: Final = (0.80, 0.80, 0.76, 0.74, 0.70, 0.66, 0.56, 0.54, 0.54,
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Land, crops by harvest year and the texture within fields, all a scene needs besides its date."""
+    """Land, crops by harvest year and what stays over the years: all a scene needs besides its date.
+
+    `leaf_texture` and `soil_texture` vary within fields (rows, columns); `bund` is the share of a pixel under
+    the grassy banks between fields (田埂); `soil_brightness` and `leaf_tilt` (degrees) belong to segments.
+    """
 
     land: Landscape
     plan: dict[int, Cropping]
     seed: int
     leaf_texture: Float
     soil_texture: Float
+    bund: Float
     soil_brightness: Float
+    leaf_tilt: Float
 
     def pixel_vigour(self, year: int) -> Float:
         """Vigour of every pixel in a harvest year, shape (rows, columns)."""
@@ -80,7 +89,7 @@ class Scene:
 
 
 def make_world(land: Landscape, plan: dict[int, Cropping], *, seed: int) -> World:
-    """Add the texture that stays: leaf area and soil brightness vary within fields and by pixel."""
+    """Add what stays: banks between fields, and leaf area and soil brightness that vary within them."""
     rng = np.random.default_rng([seed, 5])
     size = land.grid.size
     fine = rng.standard_normal((2, size, size), dtype=np.float32)
@@ -90,10 +99,27 @@ def make_world(land: Landscape, plan: dict[int, Cropping], *, seed: int) -> Worl
     here = rough[plan[min(plan)].variant][land.segment].astype(np.float32)
     leaf = np.clip(0.07 * smooth_noise(size, 5, rng) + here * fine[0], -0.6, 0.6)
     ground = np.clip(0.05 * smooth_noise(size, 6, rng) + 0.6 * here * fine[1], -0.5, 0.5)
-    brightness = np.clip(rng.normal(0.78, 0.05, len(land.use)), 0.6, 0.95)
+    brightness = np.clip(rng.normal(0.78, 0.07, len(land.use)), 0.6, 0.95)
     return World(
-        land, plan, seed, leaf.astype(np.float32), ground.astype(np.float32), brightness.astype(np.float32)
+        land=land,
+        plan=plan,
+        seed=seed,
+        leaf_texture=leaf.astype(np.float32),
+        soil_texture=ground.astype(np.float32),
+        bund=_banks(land),
+        soil_brightness=brightness.astype(np.float32),
+        leaf_tilt=np.clip(rng.normal(0, 6, len(land.use)), -12, 12).astype(np.float32),
     )
+
+
+def _banks(land: Landscape) -> Float:
+    """Share of each pixel under banks: 0.7 m (1.7 m on slopes) on every side that meets another segment."""
+    padded = np.pad(land.segment, 1, mode="edge")
+    middle = padded[1:-1, 1:-1]
+    sides = np.zeros(middle.shape, np.float32)
+    for neighbour in (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:]):
+        sides += neighbour != middle
+    return np.asarray(np.clip(sides * (0.07 + 0.25 * np.clip(land.slope, 0, 0.4)), 0, 0.6), np.float32)
 
 
 def acquisition_days(start: date, end: date) -> list[date]:
@@ -118,8 +144,8 @@ def segment_reflectance(
     table = canopy.canopy_table()
     n = len(state.variant)
     kinds = crops.VARIANTS
-    angle = np.array([kind.leaf_angle for kind in kinds], np.float32)[state.variant]
-    cover = np.array([kind.cover for kind in kinds], np.float32)[state.variant]
+    angle = np.array([kind.leaf_angle for kind in kinds], np.float32)[state.variant] + world.leaf_tilt
+    cover = np.array([kind.cover for kind in kinds], np.float32)[state.variant] * state.stand
     under = np.array([kind.under for kind in kinds], np.float32)[state.variant]
     floor = canopy.soil(world.soil_brightness * np.float32(ground), np.full(n, dryness, np.float32))
     for name, share in (("straw", state.straw), ("film", state.film)):
@@ -165,7 +191,8 @@ def render(world: World, day: date) -> Scene:
     dryness = float(np.clip(DRYNESS_BY_MONTH[day.month - 1] - wetter, 0.3, 0.95))
     image = _surface(world, day, sun, dryness=dryness)
     snow = _snow_share(world, day, sun, rng=rng)
-    image = _sensor(image * (1 - snow) + snow * canopy.surface("snow")[:, None, None])
+    image = image * (1 - snow) + snow * canopy.surface("snow")[:, None, None]
+    image = _sensor(_misplaced(image, rng.normal(0, REGISTRATION_PX, 2)))
     clouds = sky.draw_clouds(world.land.grid.size, cover=cover, sun=sun, rng=rng)
     scl = sky.classify_scene(image, clouds, snow > 0.4, rng=rng)
     image = sky.through_atmosphere(image, clouds, rng=rng)
@@ -181,6 +208,9 @@ def _surface(world: World, day: date, sun: sky.Sun, *, dryness: float) -> Float:
     # Within a field the spectrum moves along its own derivative to leaf area and to soil brightness.
     by_leaf = (segment_reflectance(world, state, leaf=1.15, **options) - base) / 0.15
     by_soil = (segment_reflectance(world, state, ground=1.10, **options) - base) / 0.10
+    # Banks are overgrown with grass like that of the slopes.
+    grass = state.variant == crops.VARIANT["grass"]
+    bank = base[grass].mean(0) if grass.any() else base.mean(0)
     segment = world.land.segment
     image = np.empty((len(canopy.BANDS), *segment.shape), np.float32)
     light = _illumination(world.land, sun)
@@ -188,6 +218,7 @@ def _surface(world: World, day: date, sun: sky.Sun, *, dryness: float) -> Float:
         field = base[:, band][segment]
         field += by_leaf[:, band][segment] * world.leaf_texture
         field += by_soil[:, band][segment] * world.soil_texture
+        field += world.bund * (bank[band] - field)
         image[band] = np.maximum(field * light, 0.002)
     return image
 
@@ -212,11 +243,19 @@ def _snow_share(world: World, day: date, sun: sky.Sun, *, rng: np.random.Generat
     return np.clip(1.5 * lasting + rng.uniform(-0.5, 1.2), 0, 0.9).astype(np.float32)
 
 
+def _misplaced(image: Float, offset: NDArray[np.float64]) -> Float:
+    """The image a fraction of a pixel beside its place, by linear interpolation; edges are repeated."""
+    padded = np.pad(image, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    for axis, move in zip((1, 2), np.clip(offset, -0.9, 0.9), strict=True):
+        padded = padded + np.float32(abs(move)) * (np.roll(padded, int(np.sign(move)), axis) - padded)
+    return np.asarray(padded[:, 1:-1, 1:-1], np.float32)
+
+
 def _sensor(image: Float) -> Float:
     """Point spread of the sensor, and 20 m bands as the mean of 2 × 2 pixels, repeated on the 10 m grid."""
     out = np.empty_like(image)
     for band in canopy.FINE:
-        out[band] = sky.spread(image[band], 0.13)
+        out[band] = sky.spread(image[band], 0.15)
     size = image.shape[1]
     for band in canopy.COARSE:
         coarse = image[band].reshape(size // 2, 2, size // 2, 2).mean((1, 3))
