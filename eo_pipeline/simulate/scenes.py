@@ -113,12 +113,13 @@ def make_world(land: Landscape, plan: dict[int, Cropping], *, seed: int) -> Worl
 
 
 def _banks(land: Landscape) -> Float:
-    """Share of each pixel under banks: 0.7 m (1.7 m on slopes) on every side that meets another segment."""
+    """Share of each pixel under banks: 0.7 m (1.7 m on slopes) on every side where a field ends."""
     padded = np.pad(land.segment, 1, mode="edge")
     middle = padded[1:-1, 1:-1]
     sides = np.zeros(middle.shape, np.float32)
     for neighbour in (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:]):
-        sides += neighbour != middle
+        # fields are numbered first, so one of two different segments is a field where the smaller is
+        sides += (neighbour != middle) & (np.minimum(neighbour, middle) < land.n_parcels)
     return np.asarray(np.clip(sides * (0.07 + 0.25 * np.clip(land.slope, 0, 0.4)), 0, 0.6), np.float32)
 
 

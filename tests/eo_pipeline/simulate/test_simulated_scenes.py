@@ -87,6 +87,34 @@ def test_a_clear_scene_shows_the_land(world: World) -> None:
     assert (scene.reflectance[B["B04"]][::2, ::2] != scene.reflectance[B["B04"]][1::2, 1::2]).mean() > 0.9
 
 
+def test_banks_run_along_fields_only(world: World) -> None:
+    land = world.land
+    field = land.segment < land.n_parcels
+    assert world.bund[field].mean() > 0.03 and world.bund.max() <= 0.6
+    far = ~field
+    for axis in (0, 1):
+        for step in (1, -1):
+            far &= ~np.roll(field, step, axis)
+    far[[0, -1]] = far[:, [0, -1]] = False  # what lies beyond the piece is unknown
+    assert far.sum() > 500 and (world.bund[far] == 0).all()
+    inner = np.zeros(field.shape, bool)
+    inner[1:-1, 1:-1] = (land.segment[1:-1, 1:-1] == land.segment[:-2, 1:-1]) & (
+        land.segment[1:-1, 1:-1] == land.segment[2:, 1:-1]
+    )
+    inner[:, 1:-1] &= (land.segment[:, 1:-1] == land.segment[:, :-2]) & (
+        land.segment[:, 1:-1] == land.segment[:, 2:]
+    )
+    inner[:, [0, -1]] = False
+    assert (world.bund[inner] == 0).all()
+
+
+def test_misplacement_moves_by_the_part_of_a_pixel() -> None:
+    ramp = np.broadcast_to(np.arange(12, dtype=np.float32), (1, 12, 12))
+    moved = scenes._misplaced(ramp, np.array([0.7, -0.25]))
+    assert moved[0, 3, 2:-2] == pytest.approx(ramp[0, 3, 2:-2] + 0.25)
+    assert scenes._misplaced(ramp, np.zeros(2)) == pytest.approx(ramp)
+
+
 def test_scene_is_repeatable_and_independent_of_the_season(world: World) -> None:
     day = date(2025, 10, 8)
     first, again = scenes.render(world, day), scenes.render(world, day)
