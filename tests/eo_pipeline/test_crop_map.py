@@ -138,7 +138,7 @@ def test_a_sample_more_trains_anew_and_keeps_the_cube(season: TinySeason, job: S
     try:
         path.write_text(text + text.splitlines()[1] + "\n")
         document = replace(read_season(season.toml), output_root=job.plan.season.output_root)
-        again = SeasonRun(make_plan(document), Engine(workers=0)).stages.left()
+        again = SeasonRun(make_plan(document, block=512), Engine(workers=0)).stages.left()
     finally:
         path.write_text(text)
     assert again["ingest"][0] == again["index"][0] == 0

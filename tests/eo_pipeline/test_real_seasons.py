@@ -22,8 +22,11 @@ pytestmark = pytest.mark.realdata
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
-def run(name: str, out: Path) -> SeasonRun:
+def run(name: str, out: Path, *, folds: int | None = None) -> SeasonRun:
     season = replace(read_season(EXAMPLES / f"{name}.toml"), output_root=out)
+    if folds:
+        assert season.classify is not None
+        season = replace(season, classify=replace(season.classify, folds=folds))
     job = SeasonRun(make_plan(season), Engine(workers=0))
     assemble(job)
     return job
@@ -100,7 +103,7 @@ def bahia(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Season
     with pytest.MonkeyPatch.context() as patch:
         quick = TrainingSettings(epochs=3, min_steps=40)
         patch.setattr("eo_pipeline.products.classify._SETTINGS", quick)
-        return run("cbers-bahia", tmp_path_factory.mktemp("cbers"))
+        return run("cbers-bahia", tmp_path_factory.mktemp("cbers"), folds=2)
 
 
 @pytest.mark.slow
@@ -137,6 +140,6 @@ def test_a_real_cube_becomes_map_areas_and_growth(bahia: SeasonRun) -> None:
     assert accuracy["cross_validation"]["channels"] == ["NDVI", "EVI"]
     every = accuracy["cross_validation_all_channels"]
     assert len(every["channels"]) == 6
-    # 922 samples fall into 5 km squares, and the forest of trees reaches its known figure on them
-    assert every["model"]["n"] == 922
-    assert every["baseline"]["overall_accuracy"] > 0.92
+    assert every["model"]["n"] == 922 and every["groups"] == 682
+    # a forest of trees gets 0.945 of five folds; two leave it half of the samples
+    assert every["baseline"]["overall_accuracy"] > 0.90
