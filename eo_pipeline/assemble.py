@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from importlib import metadata
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from eo_pipeline.cube.smoothing import array_of
 from eo_pipeline.cube.store import NODATA, SCALE, TileStore
 from eo_pipeline.engine import code_digest, write_atomic
-from eo_pipeline.errors import EngineError
+from eo_pipeline.errors import EngineError, RunFolderError
 from eo_pipeline.products.classify import CLASS_NODATA, CONFIDENCE, CONFIDENCE_NODATA, CROP_TYPE
 from eo_pipeline.products.growth_map import ANOMALY, ANOMALY_SCALE, GROWTH
 from eo_pipeline.publish.catalog import write_cog
@@ -25,6 +26,7 @@ from eo_pipeline.publish.contract import (
     Raster,
     RunManifest,
     palette,
+    read_manifest,
     seal,
     sha256_file,
     verify,
@@ -100,9 +102,29 @@ def _fill(
         crops=_crops(run),
         rasters=rasters,
     )
+    manifest = _dated_as_before(manifest, run.plan.folder)
     write_catalog(folder, manifest)
     write_report(folder, manifest)
     return manifest
+
+
+def _dated_as_before(manifest: RunManifest, folder: Path) -> RunManifest:
+    """Keep date, timings and commit of an earlier run in `folder` where nothing behind the products changed.
+
+    So a repeated run ends with the same bytes, and whoever has taken the folder in need not do so again.
+    """
+    try:
+        before = read_manifest(folder)
+    except RunFolderError:
+        return manifest
+    # through JSON, as the earlier one was read
+    now, then = (
+        json.loads(json.dumps([m.config, m.inputs, m.models, m.seeds, m.region, m.code["source_sha256"]]))
+        for m in (manifest, before)
+    )
+    if now != then:
+        return manifest
+    return replace(manifest, created_at=before.created_at, timings=before.timings, code=before.code)
 
 
 def _crops(run: SeasonRun) -> tuple[MapClass, ...]:

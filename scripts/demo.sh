@@ -29,8 +29,8 @@ say "Estimates against the simulated truth"
 $EO compare-truth $DEMO/twin/runs/jingning-$YEAR $DEMO/twin/$YEAR/truth
 
 say "The site"
-$MANAGE import_run $DEMO/twin/runs/jingning-$((YEAR - 1)) --parcels $DEMO/twin/$((YEAR - 1))/parcels.geojson
-$MANAGE import_run $DEMO/twin/runs/jingning-$YEAR --parcels $DEMO/twin/$YEAR/parcels.geojson
+$MANAGE import_run --new-version $DEMO/twin/runs/jingning-$((YEAR - 1)) --parcels $DEMO/twin/$((YEAR - 1))/parcels.geojson
+$MANAGE import_run --new-version $DEMO/twin/runs/jingning-$YEAR --parcels $DEMO/twin/$YEAR/parcels.geojson
 $MANAGE load_demo_review
 $MANAGE load_demo_content
 $MANAGE load_demo_farms

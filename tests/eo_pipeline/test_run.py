@@ -119,6 +119,12 @@ def test_again_skips_everything_and_gives_the_same_bytes(season: TinySeason, fol
     assert products(folder) == before
 
 
+def test_a_repeated_run_seals_the_same_folder(season: TinySeason, folder: Path) -> None:
+    sealed = (folder / "run.json").read_bytes()
+    again, _ = run(season)
+    assert (again / "run.json").read_bytes() == sealed
+
+
 @pytest.mark.parametrize("block", [23, 32])
 def test_blocks_of_any_size_give_the_same_products(
     season: TinySeason, folder: Path, tmp_path: Path, block: int
