@@ -9,6 +9,9 @@ from playwright.sync_api import Page
 
 from tests.e2e.conftest import PHONE, accessibility_problems
 
+# One process runs all of them: they share one site.
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
+
 PAGES = [
     "/",
     "/en/",
@@ -53,4 +56,4 @@ def test_an_unknown_page_says_what_to_do(open_page: Callable[..., Page]) -> None
     page = open_page("/")
     answer = page.request.get("/no-such-page/")
     assert answer.status == 404
-    assert "没有找到" in answer.text() or "找不到" in answer.text()
+    assert "没有这一页" in answer.text()

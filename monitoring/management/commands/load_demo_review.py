@@ -16,7 +16,7 @@ from monitoring.services import Seen, review
 class Command(BaseCommand):
     help = (
         "Accept simulated estimates as the demo's reviewer: earlier seasons whole, the latest by county. "
-        "Its townships stay open, for a visitor to decide on. Real runs are never touched."
+        "Its townships and the parcels stay open, for a visitor to decide on. Real runs are never touched."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -27,7 +27,9 @@ class Command(BaseCommand):
             raise CommandError("There is no bureau-demo to decide. Run `manage.py load_demo_users` first.")
         rows = Estimate.objects.filter(run__simulated=True, run__current=True)
         latest = rows.order_by("-run__season_end").values_list("run__season_end", flat=True).first()
-        undecided = rows.filter(state=Estimate.State.DRAFT, reviews=None)
+        undecided = rows.filter(state=Estimate.State.DRAFT, reviews=None).exclude(
+            unit_adcode__startswith="parcel:"
+        )
         chosen = [
             row
             for row in undecided.select_related("run", "place")
