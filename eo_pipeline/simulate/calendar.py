@@ -191,7 +191,9 @@ def _stage_days(land: Landscape, variant: Ints, year: int, *, seed: int) -> Floa
         count = len(kind.stages)
         for place, stage in enumerate(kind.stages):
             day = date(year + stage.year, stage.month, stage.day).toordinal() - new_year
-            delay = stage.per_100m * height + own[here] + season[index]
+            # Sowing differs from field to field; what is perennial answers to the weather alone.
+            luck = own[here] * (0.4 if kind.perennial else 1.0)
+            delay = stage.per_100m * height + luck + season[index]
             # A perennial's year begins and ends with the calendar's, so that years join.
             ends = kind.perennial and place in (0, count - 1)
             days[here, place] = day + (0 if ends else delay)

@@ -66,7 +66,7 @@ clear = [{clear}]
 [classify]
 samples = "samples.geojson"
 features = [{features}]
-folds = 4
+folds = 3
 group_km = 0.5   # fields on one slope never stand on both sides of a split
 seed = 42
 

@@ -17,7 +17,9 @@ from eo_pipeline.simulate.truth import HA_PER_PIXEL
 LABEL_NOISE: Final = 0.025
 #: Fields surveyed of a class, if it has so many; one point in each.
 SURVEYED_PER_CLASS: Final = 110
-REFERENCE_POINTS: Final = 600
+#: Of 600 points too few fall on errors of a good map: the intervals then held the truth in 84 % of
+#: draws on average, of 1000 in 89 % (normal approximation, 2000 draws; common crops 94-95 %).
+REFERENCE_POINTS: Final = 1000
 _NOTE: Final = "模拟数据 SIMULATED"
 
 

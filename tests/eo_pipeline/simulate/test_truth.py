@@ -104,7 +104,7 @@ def test_the_surveyor_answers_from_the_truth(folder: Path, world: World, tmp_pat
 
     count = truth.answer_sample(tmp_path / "design.geojson", folder, tmp_path / "answer.geojson")
     answered = json.loads((tmp_path / "answer.geojson").read_text(encoding="utf-8"))
-    assert count == len(given["features"]) == 600
+    assert count == len(given["features"]) == 1000
     assert [f["properties"] for f in answered["features"]] == [f["properties"] for f in given["features"]]
     assert answered["sampling_design"] == "simple_random"
 

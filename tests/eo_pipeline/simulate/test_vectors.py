@@ -76,7 +76,7 @@ def test_reference_points_are_a_simple_random_sample(world: World, tmp_path: Pat
     vectors.write_reference(world, 2026, tmp_path / "a.geojson")
     features = read(tmp_path / "a.geojson")["features"]
     xy = {tuple(f["geometry"]["coordinates"]) for f in features}
-    assert len(xy) == len(features) == 600  # drawn without replacement
+    assert len(xy) == len(features) == 1000  # drawn without replacement
     share = np.mean([f["properties"]["label"] == "apple" for f in features])
     true = np.mean(world.plan[2026].code[world.land.segment] == crops.CODE["apple"])
-    assert abs(share - true) < 4 * np.sqrt(true * (1 - true) / 600)
+    assert abs(share - true) < 4 * np.sqrt(true * (1 - true) / 1000)
