@@ -50,7 +50,7 @@ def served() -> Iterator[str]:
     environment = {"DJANGO_SETTINGS_MODULE": "config.settings.development", **os.environ, "PORT": str(port)}
     server = subprocess.Popen([ROOT / "scripts" / "serve.sh"], cwd=ROOT, env=environment)
     try:
-        for _ in range(120):
+        for _ in range(360):
             try:
                 with urllib.request.urlopen(url, timeout=5):
                     break
@@ -61,7 +61,7 @@ def served() -> Iterator[str]:
         yield url
     finally:
         server.terminate()
-        server.wait(20)
+        server.wait(60)
 
 
 def password_of(username: str) -> str:
