@@ -17,9 +17,8 @@ $MANAGE load_demo_places
 $MANAGE load_demo_users
 
 say "Simulated seasons 模拟数据: 5 km × 5 km of Jingning, $((YEAR - 1)) and $YEAR"
-if [ -f $DEMO/twin/$YEAR/season.toml ]; then echo "kept: $DEMO/twin"; else
-  $EO simulate --out $DEMO/twin --size-km 5 --seasons 2 --year $YEAR --seed 42
-fi
+# Kept where it was made by the same program and options; --force, because an older twin of this demo may go.
+$EO simulate --out $DEMO/twin --size-km 5 --seasons 2 --year $YEAR --seed 42 --force
 
 say "The pipeline: last year, then this year"
 $EO run $DEMO/twin/$((YEAR - 1))/season.toml
