@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All tests, on every core; tests that share something expensive stay together (xdist_group).
+# All tests: first on every core, then those that drive the browser, which share one site and so one process.
 #   scripts/test.sh [pytest arguments]     with arguments one plain pytest run of just those
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -8,4 +8,6 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 [ $# = 0 ] || exec .venv/bin/python -m pytest "$@"
 workers=$(python3 -c 'import os; print(min(4, len(os.sched_getaffinity(0))))')
 echo "==> $workers test processes"
-exec .venv/bin/python -m pytest -n "$workers" --dist loadgroup -q
+.venv/bin/python -m pytest -n "$workers" --dist loadgroup -q --ignore tests/e2e
+echo "==> The browser's tests, which share one site"
+exec .venv/bin/python -m pytest tests/e2e -q

@@ -9,8 +9,7 @@ from playwright.sync_api import Page
 
 from tests.e2e.conftest import DESKTOP, PHONE, LiveSite, accessibility_problems, sign_in
 
-# One process runs all of them: they share one site.
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
+pytestmark = pytest.mark.e2e
 
 ESTIMATES = "/monitoring/estimates/?product=area"
 

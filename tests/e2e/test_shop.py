@@ -9,8 +9,7 @@ from playwright.sync_api import Page
 
 from tests.e2e.conftest import PHONE
 
-# One process runs all of them: they share one site.
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
+pytestmark = pytest.mark.e2e
 
 
 def test_a_buyer_places_an_order(open_page: Callable[..., Page], size: dict[str, int]) -> None:
