@@ -93,7 +93,7 @@ def product_address(page: Page, url: str) -> str:
     )
     for link in dict.fromkeys(links):
         page.goto(url + link)
-        if page.locator("main svg.chart").count():
+        if page.locator("main svg.season-curve").count():
             return str(link)
     return str(links[0])
 
