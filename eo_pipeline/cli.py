@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from eo_pipeline.errors import EOPipelineError
+from eo_pipeline.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from eo_pipeline.engine import Progress
@@ -507,6 +508,7 @@ _register()
 
 def main() -> None:
     """Entry point: one paragraph and exit code 2 for what a user can mend, 130 when stopped."""
+    keep_freed_memory()
     try:
         code = app(standalone_mode=False)
     except (typer.Abort, KeyboardInterrupt):

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, Any, Final, Self
 
 from eo_pipeline.errors import EngineError, EOPipelineError
+from eo_pipeline.memory import malloc_settings
 
 #: Packages whose source decides what a task writes.
 _CODE: Final = ("acquire", "cube", "products", "scenes", "grid.py")
@@ -262,7 +263,13 @@ class Engine:
                 f"{limit / 1e9:.1f} GB. "
                 f"Run with --workers {fits} or with a smaller --block."
             )
-        dask.config.set({"distributed.worker.memory.spill": False, "distributed.worker.memory.target": False})
+        dask.config.set(
+            {
+                "distributed.worker.memory.spill": False,
+                "distributed.worker.memory.target": False,
+            }
+            | {f"distributed.nanny.pre-spawn-environ.{name}": v for name, v in malloc_settings().items()}
+        )
         cluster = self._stack.enter_context(
             LocalCluster(
                 n_workers=count,

@@ -15,6 +15,18 @@ class SourceError(EOPipelineError):
     """Rasters that cannot be read as one stack: another CRS, size, band count or date."""
 
 
+class ArchiveError(EOPipelineError):
+    """An archive that refuses, does not answer, or sends something else than was asked for."""
+
+
+class RadiometryError(EOPipelineError):
+    """A scene whose numbers cannot be turned into reflectance with certainty; it is quarantined."""
+
+
+class CubeError(EOPipelineError):
+    """A season cube that is missing, damaged, or in the middle of an update."""
+
+
 class SampleError(EOPipelineError):
     """Samples outside the image, of an unknown class, or without a single observation."""
 

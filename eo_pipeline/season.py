@@ -14,12 +14,20 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal, cast, get_args
 
 from eo_pipeline.errors import SeasonFileError
 
 Step = Literal["dekad", "native"]
-Layout = Literal["bands", "dates"]
+Layout = Literal["bands", "dates", "safe"]
+Kind = Literal["folder", "cdse", "earth-search", "earth-search-c1", "planetary-computer", "stac", "dhus"]
+KINDS: Final[tuple[str, ...]] = get_args(Kind)
+
+#: The bands of a season cube where the season file names none.
+SENTINEL2_BANDS: Final = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
+SCL: Final = "SCL"
+#: Classes of the scene classification that count as clear: vegetation, bare ground, water, unclassified.
+SCL_CLEAR: Final = (4, 5, 6, 7)
 
 #: Growth classes come from the products; these codes must stay free in a crop map: 0 is nodata, 255 unused.
 CLASS_CODES: Final = range(1, 255)
@@ -34,11 +42,35 @@ class MaskRule:
 
 
 @dataclass(frozen=True, slots=True)
+class SentinelSpec:
+    """Which Sentinel-2 products a season is made of, and how their cloud mask is read.
+
+    `providers` are tried in order; empty for products that lie in a folder already. `url` is the address of
+    the first one where it is not the public one. `tiles` empty means those the region touches. `max_cloud` is
+    the highest share of cloud, in percent, by the provider's figure for the whole product, and after the
+    scene classification was fetched by what lies over the region. `windows` reads rasters from the provider
+    without a download. `clear` are the classes of SCL that count as clear; around clouds and their shadows
+    `buffer_m` metres are left out too, and with `project_shadow` dark ground where a cloud may throw its
+    shadow.
+    """
+
+    providers: tuple[str, ...]
+    url: str
+    tiles: tuple[str, ...]
+    max_cloud: float
+    windows: bool
+    clear: tuple[int, ...]
+    buffer_m: float
+    project_shadow: bool
+
+
+@dataclass(frozen=True, slots=True)
 class SourceSpec:
     """Where the rasters are and how their numbers are to be read: value = DN · `scale` + `offset`.
 
     `bands` maps a band's name to its 1-based place in a raster (layout "bands"); with layout "dates" the
-    names come from the file names and `bands` is empty.
+    names come from the file names and `bands` is empty. With layout "safe" the products say themselves how
+    they are to be read; `sentinel` is set then and only then.
     """
 
     kind: str
@@ -53,6 +85,7 @@ class SourceSpec:
     offset: float
     nodata: float | None
     masks: tuple[MaskRule, ...]
+    sentinel: SentinelSpec | None = None
 
     @property
     def mask_bands(self) -> tuple[str, ...]:
@@ -62,9 +95,13 @@ class SourceSpec:
 
 @dataclass(frozen=True, slots=True)
 class RegionSpec:
-    """The area of the season: its name, and optionally polygons of units and of parcels."""
+    """The area of the season: its name, and optionally polygons of units and of parcels.
+
+    `bbox` (west, south, east, north in degrees) bounds a search where there are no units.
+    """
 
     name: str
+    bbox: tuple[float, float, float, float] | None
     units: Path | None
     parcels: Path | None
     parcel_field: str
@@ -320,24 +357,54 @@ def read_season(path: Path | str) -> Season:
 
 
 def _region(file: Path, values: object) -> RegionSpec:
-    table = _Table(file, "region", values, ("name", "units", "parcels", "parcel_field"))
+    table = _Table(file, "region", values, ("name", "bbox", "units", "parcels", "parcel_field"))
     return RegionSpec(
         name=table.text("name"),
+        bbox=_bbox(table),
         units=table.place("units", None),
         parcels=table.place("parcels", None),
         parcel_field=table.text("parcel_field", "id"),
     )
 
 
-_SOURCE_KEYS = (
+def _bbox(table: _Table) -> tuple[float, float, float, float] | None:
+    values = table._typed("bbox", None, list, "a list of four numbers")
+    if values is None:
+        return None
+    if len(values) != 4 or any(isinstance(v, bool) or not isinstance(v, int | float) for v in values):
+        raise table.fail("bbox", f"= {values!r} must be [west, south, east, north] in degrees.")
+    west, south, east, north = (float(v) for v in values)
+    if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
+        raise table.fail(
+            "bbox", f"= {values!r} must have west < east and south < north, in degrees of longitude/latitude."
+        )
+    return west, south, east, north
+
+
+_STACK_KEYS = (
     "kind", "root", "pattern", "date_format", "layout", "bands", "dates", "dates_table", "scale", "offset",
     "nodata", "mask",
 )  # fmt: skip
+_SENTINEL_KEYS = (
+    "kind",
+    "root",
+    "layout",
+    "bands",
+    "tiles",
+    "url",
+    "fallback",
+    "max_cloud",
+    "read",
+    "clouds",
+)
 
 
 def _source(file: Path, values: object) -> SourceSpec:
-    table = _Table(file, "source", values, _SOURCE_KEYS)
-    layout = cast(Layout, table.choice("layout", ("bands", "dates"), "bands"))
+    given = values if isinstance(values, dict) else {}
+    if given.get("layout") == "safe" or given.get("kind", "folder") != "folder":
+        return _sentinel(file, values)
+    table = _Table(file, "source", values, _STACK_KEYS)
+    layout = cast(Layout, table.choice("layout", ("bands", "dates", "safe"), "bands"))
     pattern = table.text("pattern")
     try:
         groups = set(re.compile(pattern).groupindex)
@@ -369,7 +436,7 @@ def _source(file: Path, values: object) -> SourceSpec:
     if bands and not set(bands) - {rule.band for rule in masks}:
         raise table.fail("bands", "holds masks only; name at least one band to measure with.")
     return SourceSpec(
-        kind=table.choice("kind", ("folder",), "folder"),
+        kind=table.choice("kind", KINDS, "folder"),
         root=cast(Path, table.place("root")),
         pattern=pattern,
         layout=layout,
@@ -381,6 +448,64 @@ def _source(file: Path, values: object) -> SourceSpec:
         offset=table.number("offset", 0.0),
         nodata=table.number("nodata") if "nodata" in table.values else None,
         masks=masks,
+    )
+
+
+def _sentinel(file: Path, values: object) -> SourceSpec:
+    """A source of Sentinel-2 products: an archive, or a folder of what was fetched."""
+    table = _Table(file, "source", values, _SENTINEL_KEYS)
+    kind = cast(Kind, table.choice("kind", KINDS, "folder"))
+    table.choice("layout", ("safe",), "safe")
+    url = table.text("url", "")
+    if kind in ("stac", "dhus") and not url:
+        raise table.fail("url", f"is missing; kind “{kind}” needs the address of its service.")
+    fallback = table.texts("fallback", [])
+    for name in fallback:
+        if name not in KINDS or name in ("folder", "stac", "dhus", kind):
+            raise table.fail(
+                "fallback", f"names {name!r}; accepted are cdse, earth-search, earth-search-c1, "
+                "planetary-computer, and not the source itself.",
+            )  # fmt: skip
+    windows = table.choice("read", ("download", "windows"), "download") == "windows"
+    if windows and kind in ("folder", "cdse", "dhus"):
+        raise table.fail(
+            "read", f'= "windows" needs a source of cloud-optimised rasters; kind “{kind}” is downloaded.'
+        )
+    bands = table.texts("bands", list(SENTINEL2_BANDS))
+    if unknown := [name for name in bands if name not in SENTINEL2_BANDS]:
+        raise table.fail("bands", f"names {unknown[0]}; accepted: {', '.join(SENTINEL2_BANDS)}.")
+    tiles = table.texts("tiles", [])
+    if wrong := [name for name in tiles if not re.fullmatch(r"\d{2}[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V]", name)]:
+        raise table.fail("tiles", f"names {wrong[0]!r}, which is no MGRS tile; write it as 48SWE.")
+    clouds = _Table(
+        file, "source.clouds", table.values.get("clouds", {}), ("clear", "buffer_m", "project_shadow")
+    )
+    clear = clouds._typed("clear", list(SCL_CLEAR), list, "a list of SCL classes")
+    if not clear or any(isinstance(c, bool) or not isinstance(c, int) or not 0 < c < 12 for c in clear):
+        raise clouds.fail("clear", f"= {clear!r} must list classes of SCL, 1 to 11.")
+    return SourceSpec(
+        kind=kind,
+        root=cast(Path, table.place("root", must_exist=kind == "folder")),
+        pattern="",
+        layout="safe",
+        bands=dict.fromkeys((*bands, SCL), 1),
+        date_format="",
+        dates=(),
+        dates_table=None,
+        scale=1.0,
+        offset=0.0,
+        nodata=None,
+        masks=(MaskRule(SCL, tuple(float(code) for code in clear)),),
+        sentinel=SentinelSpec(
+            providers=() if kind == "folder" else (kind, *fallback),
+            url=url,
+            tiles=tiles,
+            max_cloud=table.number("max_cloud", 90.0, low=0.0, high=100.0),
+            windows=windows,
+            clear=tuple(clear),
+            buffer_m=clouds.number("buffer_m", 60.0, low=0.0, high=2000.0),
+            project_shadow=clouds.flag("project_shadow", True),
+        ),
     )
 
 

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,10 @@ class Asset:
     """One band of one scene: a raster, the 1-based band in it, and what turns its numbers into values.
 
     value = DN · `scale` + `offset`; a DN equal to `nodata`, and NaN, mean "nothing measured".
+
+    Where the raster is larger than the tile's grid, `corner` is the row and column, in pixels of the grid,
+    at which the grid's upper left pixel lies in the raster. Where the raster's pixels are larger, `zoom` is
+    how many times (2 for a 20 m band on the 10 m grid): each is repeated, none is interpolated.
     """
 
     band: str
@@ -43,15 +47,23 @@ class Asset:
     scale: float
     offset: float
     nodata: float | None
+    corner: tuple[int, int] = (0, 0)
+    zoom: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One observation of a tile: everything acquired there on one day."""
+    """One observation of a tile: everything acquired there on one day.
+
+    `name` is the product's where an archive gave it one; `sun` is the sun's zenith and azimuth in degrees
+    (azimuth clockwise from north), where the product tells them.
+    """
 
     tile: str
     date: date
     assets: tuple[Asset, ...]
+    name: str = ""
+    sun: tuple[float, float] | None = None
 
     def asset(self, band: str) -> Asset:
         """The asset of a band; sources promise that every scene of a season has the same bands."""
@@ -70,11 +82,17 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One grid of the source and its scenes, by date."""
+    """One grid of the source and its scenes, by date.
+
+    `owned` is the window (first row, first column, end row, end column) of the pixels that are this tile's
+    own where it overlaps its neighbours; None where all are. Pixels outside stay nodata, so that sums over
+    tiles count every place once.
+    """
 
     name: str
     grid: Grid
     scenes: tuple[Scene, ...]
+    owned: tuple[int, int, int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,17 +178,45 @@ class BlockReader:
             self._open[path] = rasterio.open(path)
         return self._open[path]
 
-    def read(self, asset: Asset) -> NDArray[np.float32]:
-        """Values of the block, float32 (height, width), NaN where nothing was measured."""
-        from rasterio.errors import RasterioError
+    def numbers(self, asset: Asset) -> NDArray[Any]:
+        """Raw numbers of the block as the raster holds them, (height, width); 20 m pixels repeated.
 
+        Beyond the raster's edge (a block may reach over it where tiles are smaller than a block) the numbers
+        are the asset's nodata value, or 0.
+        """
+        from rasterio.errors import RasterioError
+        from rasterio.windows import Window
+
+        row, col = asset.corner[0] + self.block.row, asset.corner[1] + self.block.col
+        zoom = asset.zoom
+        top, left = row // zoom, col // zoom
+        bottom, right = -(-(row + self.block.height) // zoom), -(-(col + self.block.width) // zoom)
         try:
-            numbers = self._raster(asset.path).read(asset.index, window=self.block.window)
+            raster = self._raster(asset.path)
+            inside = Window.from_slices(
+                (max(0, top), max(0, min(bottom, raster.height))),
+                (max(0, left), max(0, min(right, raster.width))),
+            )
+            found: NDArray[Any] = raster.read(asset.index, window=inside)
         except (RasterioError, IndexError) as error:
             raise SourceError(
                 f"{asset.path}, band {asset.index}: cannot be read ({error}). "
                 "The file is damaged or was changed during the run: fetch it again."
             ) from error
+        if found.shape != (bottom - top, right - left):
+            whole = np.full((bottom - top, right - left), asset.nodata or 0, dtype=found.dtype)
+            y, x = max(0, -top), max(0, -left)
+            whole[y : y + found.shape[0], x : x + found.shape[1]] = found
+            found = whole
+        if zoom > 1:
+            found = found.repeat(zoom, axis=0).repeat(zoom, axis=1)
+            y, x = row - top * zoom, col - left * zoom
+            found = found[y : y + self.block.height, x : x + self.block.width]
+        return found
+
+    def read(self, asset: Asset) -> NDArray[np.float32]:
+        """Values of the block, float32 (height, width), NaN where nothing was measured."""
+        numbers = self.numbers(asset)
         values: NDArray[np.float32] = numbers.astype(np.float32)
         if asset.nodata is not None:
             values[numbers == asset.nodata] = np.nan
