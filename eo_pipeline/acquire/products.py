@@ -42,8 +42,8 @@ class Product:
 
     `name` is its folder on disk: "S2A_MSIL2A_….SAFE", or the item's id where the source serves single
     rasters. `tile` is the MGRS tile ("48SXD"), empty for Sentinel-1. `sensed` is in UTC. `footprint` is WKT
-    in longitude and latitude. `baseline` ("05.10") and `direction` are empty where unknown. `properties` are the
-    source's own words: what the proof of the offset and the record of a run are made of.
+    in longitude and latitude. `baseline` ("05.10") and `direction` are empty where unknown. `properties` are
+    the source's own words: what the proof of the offset and the record of a run are made of.
     """
 
     source: str
