@@ -5,6 +5,7 @@ What comes from outside is not trusted because it parsed; writes nothing.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
@@ -202,19 +203,23 @@ def _series(folder: Path, run_id: str) -> Iterator[dict[str, Any]]:
     path = folder / "series.parquet"
     table = contract.read_series(folder)
     _same_run(path, table, run_id)
-    key = ["scope", "scope_id", "crop", "index"]
-    for (scope, scope_id, crop, index), rows in table.sort_values("date").groupby(key, sort=True):
+    key, columns = (
+        ["scope", "scope_id", "crop", "index"],
+        ["observed", "smoothed", "p25", "p75", "clear_share"],
+    )
+    # plain tuples: a season has a hundred thousand points, and pandas takes its time over each group
+    rows = table[[*key, "date", *columns]].sort_values([*key, "date"]).itertuples(index=False, name=None)
+    for (scope, scope_id, crop, index), points in itertools.groupby(rows, key=lambda row: row[:4]):
         where = f"{path}, {scope} {scope_id} {index}"
-        if rows["date"].duplicated().any():
-            raise RunImportError(f"{where}: a date comes twice. {CURE}")
         if len(str(scope)) > 10 or len(str(scope_id)) > 80 or len(str(crop)) > 40 or len(str(index)) > 20:
             raise RunImportError(f"{where}: a name is too long. {CURE}")
-        columns = ["observed", "smoothed", "p25", "p75", "clear_share"]
-        points = [
+        curve = [
             [_date(path, where, day).isoformat(), *(_number(where, "a point", value) for value in values)]
-            for day, *values in rows[["date", *columns]].itertuples(index=False)
+            for _, _, _, _, day, *values in points
         ]
-        yield {"scope": scope, "scope_id": scope_id, "crop": crop, "index": index, "points": points}
+        if len({point[0] for point in curve}) < len(curve):
+            raise RunImportError(f"{where}: a date comes twice. {CURE}")
+        yield {"scope": scope, "scope_id": scope_id, "crop": crop, "index": index, "points": curve}
 
 
 def _same_run(path: Path, table: pd.DataFrame, run_id: str) -> None:
