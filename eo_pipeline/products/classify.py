@@ -8,7 +8,9 @@ import functools
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -83,7 +85,12 @@ def train_map(
         )
     wide = spec.samples.suffix.lower() == ".npz" and len(spec.npz_bands) > len(spec.features)
     steps = _Steps(on_progress, (2 if wide else 1) * spec.folds + 1)
-    validation = _validated(season, samples, steps)
+    times = [day.isoformat() for day in layouts[0].dates]
+    with ThreadPoolExecutor(1) as beside:
+        # the map's own model is trained while the folds' processes leave a core idle
+        fitting = beside.submit(_fitted, season, samples, times, steps) if _folds_apart(samples) else None
+        validation = _validated(season, samples, steps)
+        network = fitting.result() if fitting else _fitted(season, samples, times, steps)
     accuracy: dict[str, Any] = {"cross_validation": describe_validation(validation, season, spec.features)}
     if wide:
         # the samples know more bands than the cube: what the samples alone allow is told beside the map's
@@ -93,7 +100,6 @@ def train_map(
         accuracy["cross_validation_all_channels"] = describe_validation(
             _validated(season, everything, steps), season, spec.npz_bands
         )
-    network = _fitted(season, samples, [day.isoformat() for day in layouts[0].dates], steps)
     network.with_metrics(cross_validation=accuracy["cross_validation"]["model"]).save(model)
     _save_out_of_fold(out_of_fold, samples, validation)
     return {
@@ -104,22 +110,32 @@ def train_map(
 
 
 class _Steps:
-    """Trainings done, of all that are to do, told as progress of the stage."""
+    """Trainings done, of all that are to do, told as progress of the stage; parts may run side by side."""
 
     def __init__(self, tell: Callable[[Progress], None] | None, trainings: int) -> None:
-        self.tell, self.trainings, self.before = tell, trainings, 0
+        self.tell, self.trainings = tell, trainings
+        self.done: list[float] = []
+        self.lock = Lock()
 
     def part(self, trainings: int) -> Callable[[int, int], None]:
         """Progress of the next `trainings` trainings, which count their steps together."""
-        start = self.before
-        self.before += trainings
+        with self.lock:
+            number = len(self.done)
+            self.done.append(0.0)
 
         def report(step: int, steps: int) -> None:
+            with self.lock:
+                self.done[number] = trainings * step / max(1, steps)
+                total = int(100 * sum(self.done))
             if self.tell is not None:
-                done = 100 * start + 100 * trainings * step // max(1, steps)
-                self.tell(Progress("train", done, 100 * self.trainings, 0))
+                self.tell(Progress("train", total, 100 * self.trainings, 0))
 
         return report
+
+
+def _folds_apart(samples: Samples) -> bool:
+    """Whether the folds are trained in processes of their own."""
+    return len(samples.labels) >= _SAMPLES_FOR_PROCESSES and len(os.sched_getaffinity(0)) > 1
 
 
 def _validated(season: Season, samples: Samples, steps: _Steps) -> CrossValidation:
@@ -137,7 +153,7 @@ def _validated(season: Season, samples: Samples, steps: _Steps) -> CrossValidati
             seed=spec.seed,
             settings=_SETTINGS,
             threads=_THREADS,
-            workers=len(os.sched_getaffinity(0)) if len(samples.labels) >= _SAMPLES_FOR_PROCESSES else 1,
+            workers=len(os.sched_getaffinity(0)) if _folds_apart(samples) else 1,
             progress=steps.part(spec.folds),
         )
     except TrainingError as error:
