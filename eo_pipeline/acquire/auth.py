@@ -185,7 +185,8 @@ class KeycloakToken(Unpicklable):
             )
             raise ArchiveError(
                 f"{urlsplit(self._address).hostname} refuses to sign in {self._username!r}: "
-                f"{error.body or error.status}. Correct user name and password: EO_CDSE_USERNAME, EO_CDSE_PASSWORD{factor}, or the keyring."
+                f"{error.body or error.status}. Correct user name and password: EO_CDSE_USERNAME, "
+                f"EO_CDSE_PASSWORD{factor}, or the keyring."
             ) from None
 
     def _code(self, secret: str) -> str:
