@@ -133,15 +133,15 @@ class Ledger:
         state: State,
         reason: str = "",
         blocked: float | None = None,
-        bytes: int = 0,  # noqa: A002
+        bytes: int = 0,
     ) -> None:
         """Write the state of an observation over what stood there."""
         now = _now()
         self._write(
             "INSERT INTO products VALUES (?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (collection, observation) DO "
             "UPDATE SET name = excluded.name, source = excluded.source, state = excluded.state, "
-            "reason = excluded.reason, blocked = coalesce(excluded.blocked, blocked), bytes = excluded.bytes, "
-            "changed = excluded.changed",
+            "reason = excluded.reason, blocked = coalesce(excluded.blocked, blocked), "
+            "bytes = excluded.bytes, changed = excluded.changed",
             (collection, observation, tile, sensed, name, source, state, reason, blocked, bytes, now, now),
         )
 

@@ -36,7 +36,8 @@ class Limits:
     `read_timeout` is the longest silence between two packets; a body that drips stays below it, so fewer than
     `stall_bytes` in `stall_s` seconds of reading end a transfer too. `attempts` counts tries without
     progress. Waits are drawn from 0 to `backoff_s` · 2ⁿ, at most `backoff_cap_s` ("full jitter"); a
-    Retry-After is obeyed up to `retry_after_cap_s`. `connections` is per host (CDSE allows four), `by_host` overrides it.
+    Retry-After is obeyed up to `retry_after_cap_s`. `connections` is per host (CDSE allows four), `by_host`
+    overrides it.
     `bytes_per_s` bounds the sum of all threads; None is unbounded.
     """
 

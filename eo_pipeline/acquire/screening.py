@@ -121,7 +121,8 @@ def read_region(spec: RegionSpec) -> Region:
     if spec.bbox is not None:
         return Region("region", np.array([shapely.box(*spec.bbox)], dtype=object))
     raise SeasonFileError(
-        "[region] says nowhere where the season lies; give bbox = [west, south, east, north], units or parcels."
+        "[region] says nowhere where the season lies; give bbox = [west, south, east, "
+        "north], units or parcels."
     )
 
 

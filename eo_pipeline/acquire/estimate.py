@@ -1,0 +1,62 @@
+"""Bytes before they come: how large the wanted files of a product will be, and whether the disk has room."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from eo_pipeline.acquire.download import DiskFullError
+from eo_pipeline.acquire.products import Product
+
+#: What CDSE's quota allows one connection of a general user.
+QUOTA_BYTES_PER_S: Final = 20e6
+
+#: Share of a Level-2A SAFE product's bytes that a file takes, from the sizes in the manifest of real products
+#: (10 m bands about a tenth each). Only an estimate: the source's own sizes replace it.
+_SHARES: Final[Mapping[str, float]] = {
+    **dict.fromkeys(("B02", "B03", "B04", "B08"), 0.105),
+    **dict.fromkeys(("B05", "B06", "B07", "B8A", "B11", "B12"), 0.031),
+    "SCL": 0.0015,
+    "MTD_TL": 0.0006,
+}
+#: Size of a whole tile where the source tells none.
+_TYPICAL_BYTES: Final = 1_100_000_000
+
+
+def wanted_bytes(product: Product, keys: Sequence[str]) -> int:
+    """Bytes of the files that `keys` name: the source's figures where it gives them, else typical shares.
+
+    The shares stand for a product of `product.size`, or of 1.1 GB where that is unknown too.
+    """
+    known = {file.key: file.size for file in product.files if file.size}
+    whole = product.size or _TYPICAL_BYTES
+    return sum(known.get(key) or int(whole * _SHARES.get(key, 0.0001)) for key in keys)
+
+
+def free_bytes(folder: Path) -> int:
+    """Room on the disk that `folder` is, or will be, on."""
+    place = folder
+    while not place.exists():
+        place = place.parent
+    return shutil.disk_usage(place).free
+
+
+def check_room(folder: Path, need: int, margin: int, cap: int | None) -> None:
+    """Refuse to begin what cannot end.
+
+    Raises
+    ------
+    DiskFullError
+        The disk has less than `need` (or `cap`, if that is less) and `margin` bytes.
+    """
+    need = need if cap is None else min(need, cap)
+    free = free_bytes(folder)
+    if need and free < need + margin:
+        raise DiskFullError(
+            f"The disk of {folder} has {free / 1e9:.1f} GB free; about {need / 1e9:.1f} GB are to come and "
+            f"{margin / 1e9:.1f} GB are kept free. Make room, name another [source] root, shorten the "
+            "season, "
+            "or fetch a part with --max-gb. What has arrived is kept."
+        )

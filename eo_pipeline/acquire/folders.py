@@ -1,0 +1,339 @@
+"""One product into its folder: what describes it first, then a look through SCL, then the bands, then the
+mark that it is whole.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+
+from eo_pipeline.acquire.checks import DamagedError, Entry, Verdict, check_zip, read_manifest, verify
+from eo_pipeline.acquire.download import beside, sync_folder
+from eo_pipeline.acquire.ledger import Ledger
+from eo_pipeline.acquire.products import METADATA, Archive, Product, RemoteFile
+from eo_pipeline.acquire.screening import Region, screen_file
+from eo_pipeline.errors import ArchiveError
+from eo_pipeline.season import SCL
+
+COMPLETE: Final = ".complete"
+_ITEM: Final = "item"
+_TRIES: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is wanted of each product: bands, and no more than `max_cloud` percent hidden over `region`."""
+
+    bands: tuple[str, ...]
+    region: Region
+    max_cloud: float
+
+    def first(self, product: Product) -> tuple[str, ...]:
+        """Keys of what describes a product; the manifest first, because it proves the others."""
+        if product.name.endswith(".SAFE"):
+            return ("manifest", *(key for key in METADATA if key != "manifest"), SCL)
+        return (_ITEM, SCL)
+
+    def keys(self, product: Product) -> tuple[str, ...]:
+        """Keys of everything."""
+        return (*self.first(product), *self.bands)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A product that is there (`reason` empty) or was left out; `blocked` in percent over the region."""
+
+    bytes: int
+    blocked: float | None
+    reason: str = ""
+
+
+def is_complete(folder: Path, bands: Sequence[str]) -> int | None:
+    """Bytes of a whole product with these bands, or None: no mark, another set of bands, a file changed."""
+    try:
+        files = json.loads((folder / COMPLETE).read_text(encoding="utf-8"))["files"]
+        if not set(bands) <= {file["key"] for file in files}:
+            return None
+        sizes = [int(file["size"]) for file in files]
+        if any((folder / f["path"]).stat().st_size != s for f, s in zip(files, sizes, strict=True)):
+            return None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return sum(sizes)
+
+
+def bring(
+    archive: Archive,
+    product: Product,
+    wanted: Wanted,
+    ledger: Ledger,
+    folder: Path,
+    *,
+    observation: str,
+    on_sizes: Callable[[int], None] = lambda left: None,
+) -> Outcome:
+    """Fetch one product, as far as it is worth it.
+
+    Every file is tried even where one before it failed, so that the next call has less to do.
+
+    Parameters
+    ----------
+    folder
+        The product's own.
+    on_sizes
+        Told how many bytes are to come, once the source has told the sizes.
+
+    Raises
+    ------
+    ArchiveError
+        A file cannot be had; which one and why.
+    """
+    work = _Product(archive, product, ledger, folder)
+    work.check_names()
+    work.describe(wanted.first(product))
+    scl = work.path_of(SCL)
+    screening = screen_file(scl, wanted.region)
+    if reason := screening.reason(wanted.max_cloud, wanted.region.what):
+        return Outcome(work.bytes, screening.share, reason)
+    work.bands(wanted.bands, on_sizes)
+    work.mark(observation)
+    return Outcome(work.bytes, screening.share)
+
+
+class _Product:
+    """One product on its way into its folder."""
+
+    def __init__(self, archive: Archive, product: Product, ledger: Ledger, folder: Path) -> None:
+        self._archive, self._product, self._ledger, self._folder = archive, product, ledger, folder
+        self._entries: dict[str, Entry] = {}
+        self._files: dict[str, dict[str, Any]] = {}
+
+    @property
+    def bytes(self) -> int:
+        return sum(file["size"] for file in self._files.values())
+
+    def check_names(self) -> None:
+        """A name from outside becomes a folder: it may not lead anywhere else."""
+        _safe(self._product.name, single=True)
+        _safe(self._product.tile or "none", single=True)
+
+    def path_of(self, key: str) -> Path:
+        return self._folder / str(self._files[key]["path"])
+
+    def describe(self, keys: Sequence[str]) -> None:
+        """Metadata and SCL. A source without SAFE folders may have no file for its item: then it is written
+        here.
+        """
+        try:
+            files = self._archive.files(self._product, keys)
+        except ArchiveError:
+            if _ITEM not in keys:
+                if self._unpack_whole(keys):
+                    return
+                raise
+            files = self._archive.files(self._product, [key for key in keys if key != _ITEM])
+            self._write_item()
+        self._all(files)
+        if _ITEM in keys:
+            self._extra()
+
+    def _extra(self) -> None:
+        """The product's own metadata, where a source of single rasters serves them: they prove the offset."""
+        from eo_pipeline.acquire.transport import AnswerError
+
+        for key in METADATA:
+            try:
+                files = self._archive.files(self._product, [key])
+            except ArchiveError:
+                continue
+            if any(file.href.startswith("s3:") for file in files):
+                continue  # the requester would pay
+            try:
+                self._all(files)
+            except AnswerError as error:
+                if error.status not in (403, 404):
+                    raise
+
+    def bands(self, keys: Sequence[str], on_sizes: Callable[[int], None]) -> None:
+        missing = [key for key in keys if key not in self._files]
+        if not missing:
+            return
+        try:
+            files = self._archive.files(self._product, missing)
+        except ArchiveError:
+            if self._unpack_whole(missing):
+                return
+            raise
+        on_sizes(sum(file.size or 0 for file in files if not self._ledger.has(self._place(file))))
+        self._all(files)
+
+    def _all(self, files: Sequence[RemoteFile]) -> None:
+        from eo_pipeline.acquire.download import DiskFullError
+        from eo_pipeline.acquire.pacing import StoppedError
+
+        first: ArchiveError | None = None
+        for file in files:
+            try:
+                self._one(file)
+            except (StoppedError, DiskFullError):
+                raise
+            except ArchiveError as error:
+                self._ledger.put_file(
+                    self._place(file),
+                    key=file.key,
+                    source=self._archive.name,
+                    state="failed",
+                    reason=str(error),
+                )
+                first = first or error
+        if first is not None:
+            raise first
+
+    def _place(self, file: RemoteFile) -> str:
+        """Path below the root, as the ledger writes it."""
+        inside = _safe(file.path)
+        return (self._folder / inside).relative_to(self._ledger.root).as_posix()
+
+    def _one(self, file: RemoteFile) -> None:
+        place = self._place(file)
+        target = self._ledger.root / place
+        row = self._ledger.has(place)
+        if row is None:
+            verdict = self._fetch(file, target)
+            self._ledger.put_file(
+                place, key=file.key, source=self._archive.name, state="done",
+                size=target.stat().st_size, blake3=verdict.digests["blake3"], proof=verdict.means,
+            )  # fmt: skip
+            row = self._ledger.has(place)
+            if row is None:
+                raise ArchiveError(f"{target} changed while it was fetched; run `eo fetch` again.")
+        if file.key == "manifest":
+            self._entries = read_manifest(target)
+        self._files[file.key] = {
+            "key": file.key, "path": file.path, "size": row.size, "blake3": row.blake3, "proof": row.proof
+        }  # fmt: skip
+
+    def _fetch(self, file: RemoteFile, target: Path) -> Verdict:
+        """Bring one file and hold it against what source and manifest say; a damaged one is thrown away."""
+        place = self._place(file)
+        self._ledger.put_file(place, key=file.key, source=self._archive.name, state="fetching")
+        entry = self._entries.get(file.path)
+        for attempt in range(_TRIES):
+            self._archive.fetch(file, target)
+            try:
+                verdict = verify(target, size=file.size, checksums=file.checksums, entry=entry)
+                if file.key == "manifest":
+                    read_manifest(target)
+                return verdict
+            except DamagedError as error:
+                target.unlink(missing_ok=True)
+                if attempt == _TRIES - 1:
+                    raise DamagedError(f"{self._archive.name}, {self._product.name}: {error}") from None
+        raise AssertionError("unreachable")
+
+    # ---- sources that are different --------------------------------------------------------------------
+    def _write_item(self) -> None:
+        """What the source said of the item, beside its rasters."""
+        text = json.dumps(
+            {"id": self._product.id, "properties": dict(self._product.properties)}, default=str,
+            ensure_ascii=False, sort_keys=True,
+        )  # fmt: skip
+        target = self._folder / "item.json"
+        _write(target, text)
+        place = target.relative_to(self._ledger.root).as_posix()
+        size, verdict = target.stat().st_size, verify(target)
+        self._ledger.put_file(
+            place, key=_ITEM, source=self._archive.name, state="done", size=size,
+            blake3=verdict.digests["blake3"], proof="written here",
+        )  # fmt: skip
+        self._files[_ITEM] = {
+            "key": _ITEM, "path": "item.json", "size": size, "blake3": verdict.digests["blake3"],
+            "proof": "written here",
+        }  # fmt: skip
+
+    def _unpack_whole(self, keys: Sequence[str]) -> bool:
+        """Sources without single files: the whole zip, of which what is wanted is unpacked."""
+        from eo_pipeline.acquire.sources.catalogue import key_of
+
+        try:
+            (whole,) = self._archive.files(self._product, ["product"])
+        except (ArchiveError, ValueError):
+            return False
+        packed = beside(self._folder, ".zip")
+        self._archive.fetch(whole, packed)
+        try:
+            check_zip(packed)
+        except DamagedError:
+            packed.unlink(missing_ok=True)
+            raise
+        with zipfile.ZipFile(packed) as archive:
+            for member in archive.infolist():
+                inside = _safe(member.filename, single=False)
+                parts = PurePosixPath(inside).parts[1:]  # the first is the product's own folder
+                key = key_of("/".join(parts)) if parts and not member.is_dir() else None
+                if key is None:
+                    continue
+                target = self._folder.joinpath(*parts)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                draft = beside(target, f".{os.getpid()}.partial")
+                with archive.open(member) as source, draft.open("wb") as sink:
+                    shutil.copyfileobj(source, sink)
+                draft.replace(target)
+                self._adopt(key, "/".join(parts), target)
+        if lost := [key for key in keys if key not in self._files]:
+            raise ArchiveError(f"{self._archive.name}: {self._product.name} holds no {', '.join(lost)}.")
+        packed.unlink(missing_ok=True)
+        return True
+
+    def _adopt(self, key: str, path: str, target: Path) -> None:
+        verdict = verify(target)
+        place = target.relative_to(self._ledger.root).as_posix()
+        size = target.stat().st_size
+        self._ledger.put_file(
+            place, key=key, source=self._archive.name, state="done", size=size,
+            blake3=verdict.digests["blake3"], proof="zip-crc",
+        )  # fmt: skip
+        self._files[key] = {
+            "key": key, "path": path, "size": size, "blake3": verdict.digests["blake3"], "proof": "zip-crc"
+        }  # fmt: skip
+
+    def mark(self, observation: str) -> None:
+        """Say that the product is whole; last of all, when everything before is safe on the disk."""
+        document = {
+            "product": self._product.name,
+            "observation": observation,
+            "source": self._archive.name,
+            "sensed": self._product.sensed.isoformat(),
+            "baseline": self._product.baseline,
+            "files": sorted(self._files.values(), key=lambda file: file["path"]),
+        }
+        _write(self._folder / COMPLETE, json.dumps(document, indent=1, ensure_ascii=False))
+
+
+def _safe(path: str, *, single: bool = False) -> str:
+    """A path from outside that stays below the folder it is put in."""
+    parts = PurePosixPath(path).parts
+    wrong = not parts or path.startswith("/") or ".." in parts or "\\" in path or "\0" in path
+    if wrong or (single and len(parts) != 1):
+        raise ArchiveError(
+            f"The source names a file {path!r}, which leads out of its folder; it is not used."
+        )
+    return path
+
+
+def _write(target: Path, text: str) -> None:
+    """Write a small file whole or not at all."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = beside(target, f".{os.getpid()}.{os.urandom(4).hex()}.partial")
+    with draft.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(target)
+    sync_folder(target.parent)

@@ -1,0 +1,188 @@
+"""`eo fetch`: the products of a season from archives onto the disk."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from eo_pipeline.errors import EOPipelineError
+
+if TYPE_CHECKING:
+    from eo_pipeline.acquire.completeness import Completeness, DekadReport
+    from eo_pipeline.acquire.fetch import FetchPlan, FetchProgress
+
+_EPILOG = (
+    "Exit code: 0 when every scene is there or was left out for clouds, 1 when something is missing or failed "
+    "(give the command again), 2 for an error to mend, 130 when stopped."
+)
+_STOPPED = 130
+
+
+def register(app: typer.Typer) -> None:
+    """Add `eo fetch` to the `eo` command."""
+    app.command("fetch", epilog=_EPILOG)(fetch)
+
+
+def fetch(
+    season_file: Annotated[Path, typer.Argument(help="The season file (TOML).", metavar="SEASON.toml")],
+    *,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Search only: scenes, bytes, hours, room on the disk.")
+    ] = False,
+    max_mbps: Annotated[
+        float | None, typer.Option("--max-mbps", min=0.01, help="Bandwidth for all transfers, megabit/s.")
+    ] = None,
+    max_gb: Annotated[
+        float | None, typer.Option("--max-gb", min=0.001, help="End this run after so many gigabytes.")
+    ] = None,
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, max=16, help="Products at once; each host has its own limit.")
+    ] = 4,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on stdout.")] = False,
+) -> None:
+    """Fetch the scenes of a season (下载影像): scene classification first, cloudy scenes never.
+
+    What lies in [source] root is kept and not fetched again; a run may be stopped at any moment and given
+    again. In the end a table says for each tile and dekad (旬) what is there, what is missing, and why.
+
+    Examples:
+
+        eo fetch examples/jingning.toml --dry-run
+
+        eo fetch examples/jingning.toml --max-mbps 50
+    """
+    from eo_pipeline.acquire.fetch import FetchOptions, fetch_season, plan_season
+    from eo_pipeline.acquire.pacing import Limits
+    from eo_pipeline.acquire.transport import Transport
+    from eo_pipeline.season import read_season
+
+    rate = None if max_mbps is None else max_mbps * 1e6 / 8
+    plan: FetchPlan | None = None
+    with _told():
+        from eo_pipeline.acquire.sources.registry import open_archives
+
+        season = read_season(season_file)
+        transport = Transport(limits=Limits(bytes_per_s=rate))
+        archives = open_archives(season, transport=transport)
+        options = FetchOptions(workers=workers, max_bytes=None if max_gb is None else int(max_gb * 1e9))
+        if dry_run:
+            plan = plan_season(season, archives, bytes_per_s=rate, options=options)
+            result = plan.completeness
+        else:
+            with _bar(quiet=as_json) as on_progress:
+                result = fetch_season(season, archives, on_progress=on_progress, options=options)
+    if as_json:
+        document = result.as_dict() | ({"plan": _plan_facts(plan)} if plan else {})
+        typer.echo(json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False))
+    elif plan is not None:
+        _print_plan(plan)
+    else:
+        _print_result(result)
+    if plan is None and not result.complete:
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Print an error a user can mend, and leave with 2; Ctrl-C leaves with what has arrived kept."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.secho("Stopped. What has arrived is kept; give the command again to go on.", err=True)
+        raise typer.Exit(_STOPPED) from None
+    except EOPipelineError as error:
+        typer.secho(f"Error: {error}", fg="red", err=True)
+        raise typer.Exit(2) from error
+
+
+@contextmanager
+def _bar(*, quiet: bool) -> Iterator[Callable[[FetchProgress], None]]:
+    """A bar of bytes on the error stream."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import TransferSpeedColumn as Speed
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        Speed(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet) as bar:
+        task = bar.add_task("searching", total=None)
+
+        def show(step: FetchProgress) -> None:
+            bar.update(task, completed=step.bytes_done, total=step.bytes_total, description=step.message)
+
+        yield show
+
+
+def _plan_facts(plan: FetchPlan) -> dict[str, Any]:
+    facts = asdict(plan) | {"hours": plan.seconds / 3600, "fits": plan.fits}
+    facts.pop("completeness")
+    return facts
+
+
+def _print_plan(plan: FetchPlan) -> None:
+    typer.echo(
+        f"{plan.scenes} scenes found; {plan.there} are here, {plan.screened_out} are left out for clouds, "
+        f"{plan.to_fetch} to fetch."
+    )
+    typer.echo(
+        f"About {plan.bytes / 1e9:.2f} GB, {plan.seconds / 3600:.2f} h at {plan.bytes_per_s / 1e6:.1f} MB/s; "
+        f"{plan.free_bytes / 1e9:.1f} GB free on the disk"
+        + ("." if plan.fits else ": NOT ENOUGH. Make room, or fetch a part with --max-gb.")
+    )
+    typer.echo("The scene classification may turn out more of them; those bands are not fetched then.")
+    _print_table(plan.completeness, planned=True)
+
+
+def _print_result(result: Completeness) -> None:
+    typer.echo(
+        f"{result.count('done')} scenes here, {result.count('screened-out')} left out for clouds, "
+        f"{result.count('failed')} failed, {result.count('missing')} not fetched; "
+        f"{result.fetched_bytes / 1e6:.1f} MB came in this run."
+    )
+    _print_table(result, planned=False)
+    for scene in result.scenes:
+        if scene.state == "failed":
+            typer.echo(f"failed: {scene.name}: {scene.reason}", err=True)
+
+
+def _print_table(result: Completeness, *, planned: bool) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title="Scenes per tile and dekad (旬)", title_justify="left")
+    names = ("here", "cloudy", "failed", "to fetch" if planned else "missing")
+    for name in ("tile", "dekad", "found", *names):
+        table.add_column(name, justify="left" if name in ("tile", "dekad") else "right")
+    table.add_column("why not")
+    for row in result.dekads:
+        figures = (row.found, row.usable, row.screened_out, row.failed, row.missing)
+        to_come = planned and row.missing
+        style = "bold red" if row.empty and not to_come else None
+        table.add_row(row.tile, str(row.start), *(str(n or "·") for n in figures), _why(row), style=style)
+    console = Console()
+    console.print(table)
+    empty = [row for row in result.empty_dekads if not (planned and row.missing)]
+    for tile, count in Counter(row.tile for row in empty).items():
+        days = ", ".join(str(row.start) for row in empty if row.tile == tile)
+        console.print(f"{tile}: nothing usable in {count} dekads: {days}", highlight=False, soft_wrap=True)
+    for note in result.notes:
+        typer.echo(f"Note: {note}", err=True)
+
+
+def _why(row: DekadReport) -> str:
+    """The reasons in short; --json has them all."""
+    shown = [reason if len(reason) < 100 else f"{reason[:97]}…" for reason in row.reasons[:2]]
+    more = len(row.reasons) - len(shown)
+    return "\n".join(shown) + (f"\nand {more} more (--json)" if more > 0 else "")
