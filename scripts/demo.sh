@@ -6,15 +6,13 @@ cd "$(dirname "$0")/.."
 export DJANGO_SETTINGS_MODULE=config.settings.development
 PY=.venv/bin/python
 EO=.venv/bin/eo
-MANAGE="$PY manage.py"
+SITE="$PY scripts/site_commands.py"
 DEMO=var/demo
 YEAR=2026
 say() { printf '\n\033[1m==> %s\033[0m\n' "$*"; }
 
 say "Database"
-$MANAGE migrate -v 0
-$MANAGE load_demo_places
-$MANAGE load_demo_users
+$SITE "migrate -v 0" load_demo_places load_demo_users
 
 say "Simulated seasons 模拟数据: 5 km × 5 km of Jingning, $((YEAR - 1)) and $YEAR"
 # Kept where it was made by the same program and options; --force, because an older twin of this demo may go.
@@ -28,12 +26,10 @@ say "Estimates against the simulated truth"
 $EO compare-truth $DEMO/twin/runs/jingning-$YEAR $DEMO/twin/$YEAR/truth
 
 say "The site"
-$MANAGE import_run --new-version $DEMO/twin/runs/jingning-$((YEAR - 1)) --parcels $DEMO/twin/$((YEAR - 1))/parcels.geojson
-$MANAGE import_run --new-version $DEMO/twin/runs/jingning-$YEAR --parcels $DEMO/twin/$YEAR/parcels.geojson
-$MANAGE load_demo_review
-$MANAGE load_demo_content
-$MANAGE load_demo_farms
-$MANAGE load_demo_shop
+$SITE \
+  "import_run --new-version $DEMO/twin/runs/jingning-$((YEAR - 1)) --parcels $DEMO/twin/$((YEAR - 1))/parcels.geojson" \
+  "import_run --new-version $DEMO/twin/runs/jingning-$YEAR --parcels $DEMO/twin/$YEAR/parcels.geojson" \
+  load_demo_review load_demo_content load_demo_farms load_demo_shop
 
 if [ "${SERVE:-1}" = 0 ]; then
   say "Made. Serve it with: make serve"
