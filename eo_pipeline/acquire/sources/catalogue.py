@@ -28,7 +28,7 @@ _S2_NAME = re.compile(
     r"_T(?P<tile>\d{2}[A-Z]{3})_(?P<made>\d{8}T\d{6})"
 )
 _S1_NAME = re.compile(
-    r"S1[A-D]_[A-Z0-9]{2}_GRD[A-Z]_\w{4}_(?P<sensed>\d{8}T\d{6})_\d{8}T\d{6}_\d{6}_[0-9A-F]{6}"
+    r"S1[A-D]_[A-Z0-9]{2}_(?P<level>GRD|SLC|RAW|OCN)[A-Z_]_\w{4}_(?P<sensed>\d{8}T\d{6})_\d{8}T\d{6}_\d{6}_[0-9A-F]{6}"
 )
 
 
@@ -61,7 +61,7 @@ def read_name(name: str) -> ProductName:
             tile=found["tile"],
         )
     if found := _S1_NAME.match(name):
-        return ProductName("GRD", _compact(found["sensed"]), "", None, "")
+        return ProductName(found["level"], _compact(found["sensed"]), "", None, "")
     return ProductName("", None, "", None, "")
 
 
@@ -183,6 +183,10 @@ def windows(query: Query, *, months: int) -> Iterator[Window]:
         start = stop
 
 
+#: What the names of a collection's products say of their level.
+_LEVELS: Final = {"sentinel-2-l2a": "L2A", "sentinel-1-grd": "GRD"}
+
+
 class Asked:
     """Tells whether a product answers a query. Catalogues are not trusted to have filtered.
 
@@ -201,8 +205,11 @@ class Asked:
         shapely.prepare(self._area)
 
     def wants(self, product: Product) -> bool:
-        """Whether the product is of the query's days, tiles, orbits, clouds and place."""
+        """Whether the product is of the query's kind, days, tiles, orbits, clouds and place."""
         query = self._query
+        level = read_name(product.name).level
+        if level and level != _LEVELS.get(query.collection, level):
+            return False
         if query.collection != "cop-dem-glo-30" and not query.start <= product.sensed.date() <= query.end:
             return False
         if query.tiles and product.tile and product.tile not in query.tiles:

@@ -143,7 +143,8 @@ class ItemSearch:
         rows, told, pages = self._pages(asked)
         unique = {str(item.get("id")): item for item in rows}
         if told is None or len(unique) >= told or (pages <= 1 and len(rows) == told):
-            return list(unique.values())
+            # some heed no collection
+            return [item for item in unique.values() if item.get("collection") in (None, collection)]
         if pages <= 1 or window is None or window.whole:
             raise ArchiveError(
                 f"{self._source} tells of {told} items and delivers {len(unique)}. Try again later; if it "

@@ -129,11 +129,16 @@ def _files(item: Mapping[str, Any], assets: Mapping[str, Mapping[str, Any]]) -> 
 
 
 def _keyed(assets: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """Assets by our keys: first by their own names, then by the name of the one band they hold."""
+    """Assets by our keys: first by their own names, then by the name of the one band they hold.
+
+    An asset "nir" that says it holds B8A is B8A.
+    """
     found: dict[str, Mapping[str, Any]] = {}
     for name, asset in assets.items():
-        if (key := _key_by_name(name)) and key not in found:
-            found[key] = asset
+        key = _key_by_name(name)
+        if not key or key in found or (name in _BANDS and _key_by_band(asset) not in ("", key)):
+            continue
+        found[key] = asset
     by_band: dict[str, list[Mapping[str, Any]]] = {}
     for asset in assets.values():
         if _raster(asset) and (key := _key_by_band(asset)) and key not in found:
