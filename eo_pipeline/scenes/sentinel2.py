@@ -1,0 +1,271 @@
+"""What is in a Sentinel-2 L2A product: metadata and bands, from a SAFE folder, a zip of one, or COGs.
+
+`read_product` parses metadata only. Whether the numbers mean what the metadata says is for `radiometry` to
+prove; what a STAC item says is read in `items`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from eo_pipeline.acquire.products import Direction
+from eo_pipeline.errors import SourceError
+from eo_pipeline.grid import Grid
+from eo_pipeline.mgrs import tile_frame
+
+#: Bands by `band_id` of the metadata.
+BAND_IDS: Final = (
+    "B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12",
+)  # fmt: skip
+#: Metres of a pixel as the instrument measures it (SCL: as Sen2Cor makes it).
+NATIVE_METRES: Final[Mapping[str, int]] = {
+    "B01": 60, "B02": 10, "B03": 10, "B04": 10, "B05": 20, "B06": 20, "B07": 20, "B08": 10, "B8A": 20,
+    "B09": 60, "B10": 60, "B11": 20, "B12": 20, "SCL": 20,
+}  # fmt: skip
+
+_NAME: Final = re.compile(
+    r"(?P<platform>S2[A-Z])_MSI(?P<level>L1C|L2A)_(?P<sensed>\d{8}T\d{6})"
+    r"_(?:N(?P<baseline>\d{4})_)?R(?P<orbit>\d{3})_T(?P<tile>\d{2}[A-Z]{3})_(?P<made>\w+?)(?:\.SAFE)?"
+)
+#: Names of the product metadata; the second is that of baseline 02.12 and before.
+METADATA_FILES: Final = ("MTD_MSIL2A.xml", "MTD_MSIL2a.xml")
+
+
+@dataclass(frozen=True, slots=True)
+class BandFile:
+    """One raster of a band: `path` as GDAL opens it, and the nominal size of its pixels in metres."""
+
+    band: str
+    path: str
+    metres: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sentinel2Product:
+    """An L2A product, as its metadata tells it.
+
+    `provider` is who wrote the files: "safe" for ESA's own format (whoever passed it on), or the archive of
+    the COGs ("earth-search", "earth-search-c1", "planetary-computer", "cdse", …; "" unknown). `grid` is
+    the whole tile at 10 m. `bands` maps a band to its rasters, the finest first. `offsets` is
+    BOA_ADD_OFFSET by band, empty where the metadata has none (before baseline 04.00), None where there is
+    no product metadata to ask. `applied` is what the provider says of having applied the offset already,
+    and `advertised` the offset its items show, in reflectance. `footprint` is WKT in degrees, cut at the
+    date line; `empty_share` and `cloud_cover` are percent; `sun` is zenith and azimuth in degrees.
+    """
+
+    name: str
+    path: str
+    provider: str
+    platform: str
+    sensed: datetime
+    baseline: str
+    orbit: int | None
+    direction: Direction
+    tile: str
+    grid: Grid
+    bands: Mapping[str, tuple[BandFile, ...]]
+    quantification: float
+    offsets: Mapping[str, float] | None
+    special: Mapping[str, int] = field(default_factory=dict)
+    footprint: str = ""
+    cloud_cover: float | None = None
+    empty_share: float | None = None
+    sun: tuple[float, float] | None = None
+    applied: bool | None = None
+    advertised: float | None = None
+
+    @property
+    def name_baseline(self) -> str:
+        """The processing baseline in the product's name ("05.09"); empty where the name has none."""
+        match = _NAME.fullmatch(self.name)
+        return _dotted(match["baseline"]) if match and match["baseline"] else ""
+
+    @property
+    def made(self) -> str:
+        """When it was processed, as its name tells: the younger of two is the greater text."""
+        match = _NAME.fullmatch(self.name)
+        return match["made"] if match else ""
+
+    @property
+    def observation(self) -> tuple[str, str, str]:
+        """Platform, minute of sensing and tile; the same for every processing of one observation."""
+        return self.platform, self.sensed.strftime("%Y%m%dT%H%M"), self.tile
+
+    @property
+    def nodata(self) -> int:
+        """The number that means nothing was measured."""
+        return self.special.get("NODATA", 0)
+
+    def band(self, name: str) -> BandFile:
+        """The finest raster of a band.
+
+        Raises
+        ------
+        SourceError
+            The product has no such band.
+        """
+        if not self.bands.get(name):
+            raise SourceError(
+                f"{self.path} has no raster of {name}; it holds {', '.join(sorted(self.bands)) or 'none'}. "
+                f"Fetch {name} of {self.name}, or leave it out of [source] bands."
+            )
+        return self.bands[name][0]
+
+
+@dataclass(frozen=True, slots=True)
+class ProductName:
+    """What a product's name tells; `baseline` is empty for names before 2016."""
+
+    platform: str
+    level: str
+    sensed: datetime
+    baseline: str
+    orbit: int
+    tile: str
+    made: str
+
+
+def read_name(name: str) -> ProductName | None:
+    """Take a product's name apart; None where it is no name of a Sentinel-2 product.
+
+    Examples
+    --------
+    >>> read_name("S2A_MSIL2A_20180721T053721_N0212_R062_T43MDV_20201011T181419.SAFE").baseline
+    '02.12'
+    """
+    match = _NAME.fullmatch(name)
+    if not match:
+        return None
+    return ProductName(
+        match["platform"],
+        match["level"],
+        datetime.strptime(match["sensed"], "%Y%m%dT%H%M%S").replace(tzinfo=UTC),
+        _dotted(match["baseline"] or ""),
+        int(match["orbit"]),
+        match["tile"],
+        match["made"],
+    )
+
+
+def read_product(path: Path | str, *, provider: str = "") -> Sentinel2Product:
+    """Read the metadata of a product on disk.
+
+    Parameters
+    ----------
+    path : Path or str
+        A SAFE folder, a .zip of one, a folder of rasters with the STAC item that describes them, or that
+        item's file.
+    provider : str
+        Who wrote the files, where that is known better than the files tell.
+
+    Raises
+    ------
+    SourceError
+        Nothing of that kind, level L1C, metadata that is damaged or does not fit the tile, or no band.
+    """
+    place = Path(path)
+    if place.name in (*METADATA_FILES, "MTD_MSIL1C.xml"):
+        place = place.parent
+    if place.suffix.lower() == ".zip":
+        return _read_safe(place, provider)
+    if place.is_dir() and any((place / name).is_file() for name in (*METADATA_FILES, "MTD_MSIL1C.xml")):
+        if item := next(iter(sorted(place.glob("item.json"))), None):  # COGs beside ESA's own metadata
+            return _read_item(item, provider)
+        return _read_safe(place, provider)
+    if item := item_file(place):
+        return _read_item(item, provider)
+    if not place.exists():
+        raise SourceError(f"{place} does not exist. Give a SAFE folder, a zip of one, or a folder of COGs.")
+    raise SourceError(
+        f"{place} holds neither MTD_MSIL2A.xml nor a STAC item. Give a SAFE folder, a zip of one, or a "
+        "folder of COGs with item.json."
+    )
+
+
+def item_file(place: Path) -> Path | None:
+    """The STAC item of a folder: item.json, or its only file that is a GeoJSON feature with assets."""
+    if place.is_file() and place.suffix.lower() == ".json":
+        return place
+    if not place.is_dir():
+        return None
+    if (place / "item.json").is_file():
+        return place / "item.json"
+    found = [file for file in sorted(place.glob("*.json")) if _is_item(file)]
+    return found[0] if len(found) == 1 else None
+
+
+def _is_item(file: Path) -> bool:
+    with file.open("rb") as stream:
+        start = stream.read(4096)
+    return b'"stac_version"' in start and b'"Feature"' in start
+
+
+def _read_safe(place: Path, provider: str) -> Sentinel2Product:
+    from eo_pipeline.scenes.safe import read_safe
+
+    return read_safe(place, provider=provider)
+
+
+def _read_item(file: Path, provider: str) -> Sentinel2Product:
+    from eo_pipeline.scenes.items import load_item, read_item
+
+    return read_item(load_item(file), folder=file.parent, provider=provider)
+
+
+def utm_wkt(code: str, tile: str, where: str) -> str:
+    """The WKT of a product's CRS, which must be the UTM zone of its tile.
+
+    Raises
+    ------
+    SourceError
+        An unknown CRS, or another one than the tile's.
+    """
+    from rasterio.crs import CRS
+
+    frame = tile_frame(tile)
+    if code.upper() != f"EPSG:{frame.epsg}":
+        raise SourceError(
+            f"{where}: the CRS {code} is not that of tile {tile}, which is EPSG:{frame.epsg}. The product "
+            "cannot be placed: fetch it again."
+        )
+    return str(CRS.from_epsg(frame.epsg).to_wkt())
+
+
+def tile_grid(tile: str) -> Grid:
+    """The 10 m grid of a whole tile."""
+    frame = tile_frame(tile)
+    wkt = utm_wkt(f"EPSG:{frame.epsg}", tile, tile)
+    return Grid(wkt, (10.0, 0.0, float(frame.ulx), 0.0, -10.0, float(frame.uly)), 10980, 10980)
+
+
+def finest_first(bands: Mapping[str, list[BandFile]]) -> dict[str, tuple[BandFile, ...]]:
+    """Rasters of each band, the finest first, bands by name."""
+    return {name: tuple(sorted(bands[name], key=lambda f: (f.metres, f.path))) for name in sorted(bands)}
+
+
+def cut_at_date_line(geometry: Any) -> Any:
+    """A footprint whose corners jump over ±180° as two polygons, one on either side.
+
+    Sentinel-2 footprints are never wider than 10°, so a wider one runs over the date line.
+    """
+    import shapely
+
+    west, _, east, _ = geometry.bounds
+    if east - west <= 180:
+        return geometry
+    turned = shapely.transform(geometry, lambda xy: xy + (xy[:, :1] < 0) * (360.0, 0.0))
+    turned = shapely.make_valid(turned)
+    right = shapely.intersection(turned, shapely.box(180, -90, 360, 90))
+    left = shapely.intersection(turned, shapely.box(0, -90, 180, 90))
+    right = shapely.transform(right, lambda xy: xy - (360.0, 0.0))
+    parts = [g for g in (*shapely.get_parts(left), *shapely.get_parts(right)) if g.geom_type == "Polygon"]
+    return shapely.MultiPolygon(parts)
+
+
+def _dotted(baseline: str) -> str:
+    return f"{baseline[:2]}.{baseline[2:]}" if baseline else ""
