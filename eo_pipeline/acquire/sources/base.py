@@ -119,7 +119,16 @@ class SceneSource(Protocol):
 
 
 def stamp(path: str) -> FileStamp:
-    """Size and modification time of a file."""
+    """Size and modification time of a file, or of the zip it lies in.
+
+    A raster that is read from an archive in windows is known by its address alone, without the signature:
+    archives put other pixels under another address.
+    """
+    if path.startswith("/vsizip/"):
+        inner = path.removeprefix("/vsizip").partition(".zip/")
+        return stamp(inner[0] + ".zip")
+    if path.startswith(("/vsicurl/", "/vsis3/")):
+        return FileStamp(path.partition("?")[0], 0, 0)
     try:
         status = Path(path).stat()
     except OSError as error:
@@ -132,7 +141,10 @@ def stamp(path: str) -> FileStamp:
 def scene_token(scene: Scene) -> str:
     """A hash that changes whenever a file of the scene, or how it is read, changes."""
     stamps = [(item.path, item.bytes, item.mtime_ns) for item in map(stamp, scene.paths)]
-    reading = [(a.band, a.path, a.index, a.scale, a.offset, a.nodata) for a in scene.assets]
+    reading = [
+        (a.band, a.path.partition("?")[0], a.index, a.scale, a.offset, a.nodata, a.corner, a.zoom)
+        for a in scene.assets
+    ]
     return hashlib.sha256(json.dumps([scene.date.isoformat(), stamps, reading]).encode()).hexdigest()
 
 
@@ -194,8 +206,8 @@ class BlockReader:
         try:
             raster = self._raster(asset.path)
             inside = Window.from_slices(
-                (max(0, top), max(0, min(bottom, raster.height))),
-                (max(0, left), max(0, min(right, raster.width))),
+                (min(max(0, top), raster.height), min(max(0, bottom), raster.height)),
+                (min(max(0, left), raster.width), min(max(0, right), raster.width)),
             )
             found: NDArray[Any] = raster.read(asset.index, window=inside)
         except (RasterioError, IndexError) as error:

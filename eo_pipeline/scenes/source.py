@@ -1,0 +1,341 @@
+"""Sentinel-2 products as a source of scenes: found, proven, placed on the grid of their tiles.
+
+What cannot be used is left out and told in `SentinelSource.skipped`; an error is raised only where nothing is
+left. Pixels are read for the proof of the offset alone, and its outcome is kept beside the products.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eo_pipeline.acquire.sources.base import Asset, Scene, SceneSource, Tile
+from eo_pipeline.acquire.sources.folder import FolderSource
+from eo_pipeline.errors import EOPipelineError, SourceError
+from eo_pipeline.grid import Grid
+from eo_pipeline.mgrs import TileFrame, tile_frame, tiles_over
+from eo_pipeline.scenes.placing import (
+    Place,
+    aligned,
+    cover,
+    is_empty,
+    meet,
+    place_bands,
+    square_of,
+    window_of,
+)
+from eo_pipeline.scenes.proofs import ProofCache
+from eo_pipeline.scenes.radiometry import OffsetProof
+from eo_pipeline.scenes.sentinel2 import METADATA_FILES, Sentinel2Product, item_file, read_name, read_product
+from eo_pipeline.season import SCL, Season
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedProduct:
+    """A product that is not used, and why."""
+
+    name: str
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Usable:
+    """A product that may be used: its rasters' places on a grid of `pixel` metres, and its proven offset."""
+
+    product: Sentinel2Product
+    places: tuple[Place, ...]
+    pixel: float
+    proof: OffsetProof
+
+
+class SentinelSource:
+    """Products below `season.source.root`, or those given, as scenes of their tiles.
+
+    Parameters
+    ----------
+    season : Season
+        With `season.source.sentinel`.
+    products : sequence of Sentinel2Product, optional
+        Products that are read where they are (windows of an archive's rasters) instead of those on disk.
+    """
+
+    def __init__(self, season: Season, *, products: Sequence[Sentinel2Product] | None = None) -> None:
+        if season.source.sentinel is None:
+            raise SourceError(f'{season.path}: [source] is no source of Sentinel-2; set layout = "safe".')
+        self.season = season
+        self._given = None if products is None else tuple(products)
+        self._tiles: tuple[Tile, ...] | None = None
+        self._skipped: list[SkippedProduct] = []
+
+    @property
+    def skipped(self) -> tuple[SkippedProduct, ...]:
+        """Products of the season that are not used, with the reason; complete once `tiles` was called."""
+        return tuple(self._skipped)
+
+    def tiles(self) -> tuple[Tile, ...]:
+        """See `SceneSource.tiles`."""
+        if self._tiles is None:
+            self._skipped.clear()
+            self._tiles = self._find_tiles()
+        return self._tiles
+
+    # ---- from products to tiles ------------------------------------------------------------------------
+    def _find_tiles(self) -> tuple[Tile, ...]:
+        region = region_of(self.season)
+        wanted = self._wanted(region)
+        usable = self._usable(wanted)
+        tiles = []
+        for name in sorted({item.product.tile for item in usable}):
+            own = [item for item in usable if item.product.tile == name]
+            if tile := self._tile(tile_frame(name), own, region):
+                tiles.append(tile)
+        if not tiles:
+            raise SourceError(self._nothing_left())
+        return tuple(tiles)
+
+    def _wanted(self, region: Any) -> tuple[str, ...]:
+        assert self.season.source.sentinel is not None
+        touched = tiles_over(region.wkt) if region is not None else ()
+        named = self.season.source.sentinel.tiles
+        if named and touched and not set(named) & set(touched):
+            raise SourceError(
+                f"{self.season.path}: the region lies in the tiles {', '.join(touched)}, but [source] tiles "
+                f"names {', '.join(named)}. Correct [source] tiles, or leave it out."
+            )
+        return named or touched
+
+    def _usable(self, wanted: Sequence[str]) -> list[_Usable]:
+        cache = ProofCache.open(self.season.source.root)
+        by_observation: dict[tuple[str, str, str], list[Sentinel2Product]] = defaultdict(list)
+        for product in self._products(wanted):
+            by_observation[product.observation].append(product)
+        usable = []
+        for rivals in by_observation.values():
+            # the newest processing first; an older one steps in where that cannot be used
+            rivals.sort(key=lambda p: (p.name_baseline or p.baseline, p.made, p.path), reverse=True)
+            winner: _Usable | None = None
+            for product in rivals:
+                if winner is not None:
+                    self._skip(
+                        product,
+                        f"the same observation as {winner.product.name}, which is of a newer processing or "
+                        "was found first.",
+                    )
+                    continue
+                try:
+                    winner = self._use(product, cache)
+                except EOPipelineError as error:
+                    self._skip(product, str(error))
+            if winner is not None:
+                usable.append(winner)
+        cache.save()
+        return sorted(usable, key=lambda item: (item.product.sensed, item.product.name))
+
+    def _products(self, wanted: Sequence[str]) -> Iterator[Sentinel2Product]:
+        season, spec = self.season, self.season.source.sentinel
+        assert spec is not None
+        found = self._given if self._given is not None else self._on_disk(wanted)
+        for product in found:
+            if wanted and product.tile not in wanted:
+                continue
+            if not season.start <= product.sensed.date() <= season.end:
+                continue
+            if product.cloud_cover is not None and product.cloud_cover > spec.max_cloud:
+                self._skip(
+                    product,
+                    f"{product.cloud_cover:.0f} % cloud, more than [source] max_cloud = {spec.max_cloud:g}.",
+                )
+                continue
+            yield product
+
+    def _on_disk(self, wanted: Sequence[str]) -> Iterator[Sentinel2Product]:
+        root = self.season.source.root
+        if not root.is_dir():
+            raise SourceError(
+                f"{root} is not a folder. [source] root must name the folder of the products; `eo fetch` "
+                "fills it."
+            )
+        for path in find_products(root):
+            named = read_name(path.name.removesuffix(".zip"))
+            if named and (
+                (wanted and named.tile not in wanted)
+                or not self.season.start <= named.sensed.date() <= self.season.end
+            ):
+                continue
+            try:
+                yield read_product(path)
+            except SourceError as error:
+                self._skipped.append(SkippedProduct(path.name, str(path), str(error)))
+
+    def _use(self, product: Sentinel2Product, cache: ProofCache) -> _Usable:
+        places, pixel = place_bands(product, tuple(self.season.source.bands))
+        proof = cache.prove(product)
+        proof.require(product.name)
+        return _Usable(product, places, pixel, proof)
+
+    def _skip(self, product: Sentinel2Product, reason: str) -> None:
+        self._skipped.append(SkippedProduct(product.name, product.path, reason))
+
+    def _tile(self, frame: TileFrame, own: Sequence[_Usable], region: Any) -> Tile | None:
+        pixel = Counter(item.pixel for item in own).most_common(1)[0][0]
+        for item in own:
+            if item.pixel != pixel:
+                self._skip(
+                    item.product,
+                    f"its pixels are {item.pixel:g} m wide, those of the other products of tile {frame.name} "
+                    f"{pixel:g} m. Keep products of one kind in a folder.",
+                )
+        kept = [item for item in own if item.pixel == pixel]
+        square = square_of(frame, pixel)
+        target = square if region is None else meet(square, window_of(region, frame, pixel))
+        covered = cover([place for item in kept for place in item.places])
+        window = meet(target, covered)
+        if is_empty(window):
+            for item in kept:
+                self._skip(item.product, f"its rasters hold nothing of the region within tile {frame.name}.")
+            return None
+        window = aligned(window, kept[0].places, covered)
+        top, left, bottom, right = window
+        wkt = kept[0].product.grid.crs
+        grid = Grid(
+            wkt,
+            (pixel, 0.0, frame.ulx + left * pixel, 0.0, -pixel, frame.uly - top * pixel),
+            right - left,
+            bottom - top,
+        )
+        owned = tuple(side - (top, left)[i % 2] for i, side in enumerate(meet(square, window)))
+        whole = owned == (0, 0, grid.height, grid.width)
+        scenes = tuple(_scene(item, self.season, (top, left)) for item in kept)
+        return Tile(
+            frame.name,
+            grid,
+            tuple(sorted(scenes, key=lambda scene: (scene.date, scene.name))),
+            None if whole else (owned[0], owned[1], owned[2], owned[3]),
+        )
+
+    def _nothing_left(self) -> str:
+        where = self.season.source.root if self._given is None else "the archive"
+        if not self._skipped:
+            return (
+                f"{where}: no Sentinel-2 product of the season {self.season.start} to {self.season.end} and "
+                "its region. Fetch it with `eo fetch`, or correct [season], [region] or [source] root."
+            )
+        told = "\n".join(f"  {item.name}: {item.reason}" for item in self._skipped[:10])
+        more = f"\n  and {len(self._skipped) - 10} more" if len(self._skipped) > 10 else ""
+        return f"{where}: none of {len(self._skipped)} products of the season can be used:\n{told}{more}"
+
+
+def open_source(season: Season, *, products: Sequence[Sentinel2Product] | None = None) -> SceneSource:
+    """The source of scenes a season names: stacks of rasters, or Sentinel-2 products.
+
+    Parameters
+    ----------
+    season : Season
+        A checked season file.
+    products : sequence of Sentinel2Product, optional
+        For a season that reads windows of an archive: what was found there (`items.read_remote`).
+
+    Raises
+    ------
+    SourceError
+        The season reads windows, but no products were given.
+    """
+    spec = season.source.sentinel
+    if spec is None:
+        return FolderSource(season)
+    if spec.windows and products is None:
+        raise SourceError(
+            f'{season.path}: [source] read = "windows" needs the products of a search; none were given.'
+        )
+    return SentinelSource(season, products=products)
+
+
+def find_products(root: Path) -> tuple[Path, ...]:
+    """SAFE folders, zips, and folders of COGs with their item below a folder, by path.
+
+    Nothing is looked for inside a product, nor in hidden folders.
+    """
+    found: list[Path] = []
+    waiting = [root]
+    while waiting:
+        folder = waiting.pop()
+        heads = (folder / name for name in (*METADATA_FILES, "MTD_MSIL1C.xml"))
+        # a SAFE folder without its metadata is told, not passed over
+        if folder.suffix == ".SAFE" or any(head.is_file() for head in heads) or item_file(folder):
+            found.append(folder)
+            continue
+        for entry in folder.iterdir():
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                waiting.append(entry)
+            elif entry.suffix.lower() == ".zip":
+                found.append(entry)
+    return tuple(sorted(found))
+
+
+def region_of(season: Season) -> Any:
+    """The season's region in longitude and latitude as a shapely geometry; None where it names none.
+
+    Raises
+    ------
+    SourceError
+        The units cannot be read, or hold no polygon.
+    """
+    import pyogrio.raw
+    import shapely
+    from pyproj import Transformer
+
+    region = season.region
+    if region.units is None:
+        return None if region.bbox is None else shapely.box(*region.bbox)
+    try:
+        meta, _, geometries, _ = pyogrio.raw.read(region.units, columns=[])
+    except Exception as error:
+        raise SourceError(
+            f"{region.units} cannot be read as polygons: {error}. Give GeoJSON, GPKG or SHP."
+        ) from error
+    shapes = [shapely.make_valid(shape) for shape in shapely.from_wkb(geometries) if shape is not None]
+    if not shapes or not any(shape.area for shape in shapes):
+        raise SourceError(f"{region.units} holds no polygon. Give polygons with an area.")
+    union = shapely.union_all(shapes)
+    crs = meta["crs"]
+    if crs and crs not in ("EPSG:4326", "EPSG:4490"):
+        import numpy as np
+
+        turn = Transformer.from_crs(crs, 4326, always_xy=True)
+        union = shapely.transform(
+            shapely.segmentize(union, _step(union)),
+            lambda xy: np.column_stack(turn.transform(xy[:, 0], xy[:, 1])),
+        )
+    return union
+
+
+def _scene(item: _Usable, season: Season, corner: tuple[int, int]) -> Scene:
+    product = item.product
+    assets = []
+    for place in item.places:
+        is_mask = place.band == SCL
+        assets.append(
+            Asset(
+                band=place.band,
+                path=place.path,
+                index=1,
+                scale=1.0 if is_mask else 1.0 / product.quantification,
+                offset=0.0 if is_mask else item.proof.offset / product.quantification,
+                nodata=None if is_mask else float(product.nodata),
+                corner=(corner[0] - place.row, corner[1] - place.col),
+                zoom=place.zoom,
+            )
+        )
+    return Scene(product.tile, product.sensed.date(), tuple(assets), product.name, product.sun)
+
+
+def _step(geometry: Any) -> float:
+    """A fiftieth of a geometry's extent, in its own units."""
+    west, south, east, north = geometry.bounds
+    return float(max(east - west, north - south)) / 50 or 1.0
