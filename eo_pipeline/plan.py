@@ -11,8 +11,9 @@ from typing import Final
 from eo_pipeline.acquire.sources.base import Scene, Tile, scene_token
 from eo_pipeline.acquire.sources.folder import open_source
 from eo_pipeline.cube.indices import missing_for
-from eo_pipeline.cube.ingest import ingest_bytes, screen_bytes, tested_bands
+from eo_pipeline.cube.ingest import tested_bands
 from eo_pipeline.cube.store import Layout
+from eo_pipeline.cube.two_pass import ingest_bytes, screen_bytes
 from eo_pipeline.engine import digest_of
 from eo_pipeline.errors import SeasonFileError, SourceError
 from eo_pipeline.grid import BLOCK, SMALL_BLOCK, SMALL_TILE, Block, TimeStep, cut, dekads, native_steps

@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from eo_pipeline.cube.ingest import judge_scenes, tested_bands
+from eo_pipeline.cube.ingest import tested_bands
 from eo_pipeline.cube.smoothing import array_of
 from eo_pipeline.cube.store import NODATA, TileStore
+from eo_pipeline.cube.two_pass import judge_scenes
 from eo_pipeline.engine import Engine, Result, locked
 from eo_pipeline.errors import RunFolderError, SourceError
 from eo_pipeline.plan import Plan, TilePlan

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from eo_pipeline.acquire.sources.base import stamp
-from eo_pipeline.cube.ingest import ingest_block, screen_block
 from eo_pipeline.cube.smoothing import smooth_block
 from eo_pipeline.cube.store import TileStore
+from eo_pipeline.cube.two_pass import ingest_block, screen_block
 from eo_pipeline.engine import Progress, Result, Task, done_result, task_key
 from eo_pipeline.grid import Block
 from eo_pipeline.plan import Plan, TilePlan

@@ -1,25 +1,32 @@
-"""From scenes to the season cube, block by block, in two passes.
+"""From scenes to the season cube: each step from its own scenes, each file read once.
 
-`screen_block` reads what the shadow test needs, keeps the usable pixels of every scene as a bit mask and
-counts them, so that a scene can be judged over its whole tile. `ingest_block` then composes the steps from
-the scenes that were kept. Both are tasks of the engine: pure in their arguments, writing one block.
+`ingest_step` composes one step of one block and writes it; nothing of other steps goes in, so that a new
+scene touches one dekad. `screen_block` then holds the steps of a (smaller) block against each other and notes
+what is believed. A step's verdict over the whole tile comes from the counts of all blocks (`judge_steps`),
+and is applied when the cube is read. All are tasks of the engine: pure in their arguments, writing one block.
 """
 
+# ruff: noqa: PLR0917 - compiled functions are called with positional arguments
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
-from eo_pipeline.acquire.sources.base import BlockReader, Scene
-from eo_pipeline.cube.composite import age_of_steps, median_of_clear
-from eo_pipeline.cube.store import TileStore, encode
+from eo_pipeline.acquire.sources.base import Asset, BlockReader, Scene
+from eo_pipeline.cube.composite import CLEAR, NODATA, SUSPECT, age_of_seen, compose
+from eo_pipeline.cube.store import SCALE, TileStore, decode
 from eo_pipeline.engine import Result
+from eo_pipeline.errors import CubeError
 from eo_pipeline.grid import Block, TimeStep
-from eo_pipeline.scenes.clouds import (
+from eo_pipeline.scenes.clouds import SceneMask
+from eo_pipeline.scenes.outliers import (
     NEAR_INFRARED,
     SHORTWAVE_INFRARED,
     VISIBLE,
@@ -30,27 +37,10 @@ from eo_pipeline.scenes.clouds import (
 )
 from eo_pipeline.season import MaskRule
 
+#: Rows screened at a time: bounds the float copies whatever the block's size.
+_SCREEN_ROWS: Final = 64
 
-@dataclass(frozen=True, slots=True)
-class MaskFile:
-    """The usable pixels of a block's scenes, one bit each, [scene, y, x]."""
-
-    path: Path
-
-    def write(self, usable: NDArray[np.bool_]) -> None:
-        """Write atomically."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_name(f".{self.path.name}.partial")
-        with partial.open("wb") as stream:
-            np.savez_compressed(stream, bits=np.packbits(usable), shape=np.array(usable.shape))
-        partial.replace(self.path)
-
-    def read(self) -> NDArray[np.bool_]:
-        """The mask as it was written."""
-        with np.load(self.path) as document:
-            shape = tuple(int(side) for side in document["shape"])
-            bits = np.unpackbits(document["bits"], count=int(np.prod(shape)))
-        return bits.reshape(shape).astype(np.bool_)
+Window = tuple[int, int, int, int]
 
 
 def tested_bands(bands: Sequence[str]) -> tuple[str, ...]:
@@ -60,20 +50,108 @@ def tested_bands(bands: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in bands if name in VISIBLE + NEAR_INFRARED + SHORTWAVE_INFRARED)
 
 
-def screen_bytes(scenes: int, bands: int, block: Block) -> int:
-    """Memory `screen_block` needs at most: the tested bands of all scenes, two masks, and one band being
-    read.
+def ingest_bytes(scenes_in_step: int, bands: int, block: Block) -> int:
+    """Memory `ingest_step` needs at most: one step's observations in int16, one band as it is read, the
+    composite and its compressed form.
     """
     pixels = block.height * block.width
-    return pixels * (4 * scenes * max(1, bands) + 3 * scenes + 24)
+    return pixels * (2 * scenes_in_step * bands + scenes_in_step + 5 * bands + 16)
 
 
-def ingest_bytes(scenes_in_step: int, bands: int, steps: int, block: Block) -> int:
-    """Memory `ingest_block` needs at most: one step's observations and their sorted copy, the ages of all
-    steps.
+def screen_bytes(steps: int, bands: int, block: Block) -> int:
+    """Memory `screen_block` needs at most: the tested bands of all steps, masks and ages, and a strip of rows
+    in floating point.
     """
     pixels = block.height * block.width
-    return pixels * (4 * 3 * scenes_in_step * bands + 3 * steps + 8 * bands + 64)
+    strip = min(_SCREEN_ROWS, block.height) * block.width
+    return pixels * steps * (2 * 2 * max(1, bands) + 9) + strip * steps * 6 * max(1, bands)
+
+
+# ---- scenes of one step ---------------------------------------------------------------------------------
+def ingest_step(
+    *,
+    block: Block,
+    number: int,
+    step: TimeStep,
+    scenes: Sequence[Scene],
+    mask_files: Sequence[Path],
+    bands: Sequence[str],
+    masks: Sequence[MaskRule],
+    owned: Window | None,
+    store: Path,
+) -> Result:
+    """Compose step `number` of one block from the scenes of that step, and write it to the cube.
+
+    Parameters
+    ----------
+    scenes
+        Those that fall into `step`, and no others. One of which no pixel is usable here is not opened.
+    mask_files
+        A mask of `scenes.clouds.mask_scene` for each scene. Where there are none, `masks` say which values of
+        which bands mean a clear view.
+    owned
+        The tile's own pixels (first row, first column, end row, end column); the others stay nodata.
+
+    Returns
+    -------
+    dict
+        `clear`: pixels with a clear view; `scenes`: of each scene its `date`, and the pixels that were
+        `usable` and `outvoted` by another view of the step.
+
+    Raises
+    ------
+    CubeError
+        A scene of another step, or masks that do not match the scenes.
+    SourceError
+        A file that cannot be read.
+    """
+    if strangers := [scene.date for scene in scenes if not step.holds(scene.date)]:
+        raise CubeError(
+            f"Step {step.start} to {step.end} of tile {block.tile} was given a scene of {strangers[0]}; hand "
+            "each scene to the step that holds its date."
+        )
+    if mask_files and len(mask_files) != len(scenes):
+        raise CubeError(
+            f"Step {step.start} of tile {block.tile} has {len(scenes)} scenes and {len(mask_files)} masks; "
+            "give each scene its mask, or none at all."
+        )
+    shape = (block.height, block.width)
+    codes = np.empty((len(scenes), *shape), dtype=np.uint8)
+    own = _owned(block, owned)
+    used: list[int] = []
+    with _Readers(block) as readers:
+        for n, scene in enumerate(scenes):
+            if mask_files:
+                codes[n] = SceneMask.read(mask_files[n], block)
+            else:
+                codes[n] = clear_by_masks(readers.whole, scene, masks)
+            if own is not None:
+                codes[n][~own] = 0
+            if ((codes[n] == CLEAR) | (codes[n] == SUSPECT)).any():
+                used.append(n)
+        numbers = np.empty((len(used), len(bands), *shape), dtype=np.int16)
+        for place, n in enumerate(used):
+            for b, band in enumerate(bands):
+                readers.reflectance(scenes[n].asset(band), numbers[place, b])
+    days = [(scenes[n].date - step.start).days for n in used]
+    composite = compose(numbers, codes if len(used) == len(scenes) else codes[used], bands, days)
+    del numbers, codes
+    tile = TileStore(store)
+    # an empty step is written too: it replaces what an earlier run with other scenes may have left there
+    tile.write("reflectance", block, composite.reflectance, step=number)
+    tile.write("clear_count", block, composite.clear_count, step=number)
+    tile.write("seen_day", block, composite.seen_day, step=number)
+    usable, outvoted = (
+        dict(zip(used, composite.usable, strict=True)),
+        dict(zip(used, composite.dropped, strict=True)),
+    )
+    return {
+        "clear": int((composite.clear_count > 0).sum()),
+        "scenes": [
+            {"date": scene.date.isoformat(), "usable": usable.get(n, 0), "outvoted": outvoted.get(n, 0)}
+            for n, scene in enumerate(scenes)
+        ],
+    }
 
 
 def clear_by_masks(reader: BlockReader, scene: Scene, masks: Sequence[MaskRule]) -> NDArray[np.bool_]:
@@ -85,44 +163,201 @@ def clear_by_masks(reader: BlockReader, scene: Scene, masks: Sequence[MaskRule])
     return clear
 
 
+def _owned(block: Block, owned: Window | None) -> NDArray[np.bool_] | None:
+    """The block's owned pixels; None where that is all of them."""
+    if owned is None:
+        return None
+    top, left, bottom, right = owned
+    rows = np.arange(block.row, block.row + block.height)
+    cols = np.arange(block.col, block.col + block.width)
+    inside: NDArray[np.bool_] = ((rows >= top) & (rows < bottom))[:, None] & ((cols >= left) & (cols < right))
+    return None if inside.all() else inside
+
+
+class _Readers:
+    """Reads a block of bands at their own pixel sizes: 20 m pixels are not repeated before they must be."""
+
+    def __init__(self, block: Block) -> None:
+        self.block = block
+        self._stack = ExitStack()
+        self._readers: dict[Block, BlockReader] = {}
+
+    def __enter__(self) -> _Readers:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def _reader(self, block: Block) -> BlockReader:
+        if block not in self._readers:
+            self._readers[block] = self._stack.enter_context(BlockReader(block))
+        return self._readers[block]
+
+    @property
+    def whole(self) -> BlockReader:
+        """A reader of the block on the tile's grid."""
+        return self._reader(self.block)
+
+    def reflectance(self, asset: Asset, out: NDArray[np.int16]) -> None:
+        """Reflectance × 10 000 of the block into `out` int16 (height, width)."""
+        block, zoom = self.block, asset.zoom
+        if zoom == 1:
+            numbers, y, x = self.whole.numbers(asset), 0, 0
+        else:
+            row, col = asset.corner[0] + block.row, asset.corner[1] + block.col
+            top, left = row // zoom, col // zoom
+            height, width = -(-(row + block.height) // zoom) - top, -(-(col + block.width) // zoom) - left
+            reader = self._reader(Block(block.tile, top, left, height, width))
+            numbers = reader.numbers(replace(asset, corner=(0, 0), zoom=1))
+            y, x = row - top * zoom, col - left * zoom
+        to_reflectance(numbers, asset, out, start=(y, x))
+
+
+def to_reflectance(
+    numbers: NDArray[Any], asset: Asset, out: NDArray[np.int16], *, start: tuple[int, int] = (0, 0)
+) -> None:
+    """Numbers of a raster as reflectance × 10 000: DN · scale · 10 000 + offset · 10 000, cut to ±32 767.
+
+    Parameters
+    ----------
+    numbers : (rows, columns)
+        At the raster's own pixel size.
+    asset
+        Its scale, offset, nodata and zoom.
+    out : int16 (height, width)
+        Filled; `NODATA` where nothing was measured.
+    start
+        Row and column, on the grid, of `out[0, 0]` within `numbers`.
+    """
+    factor, shift = asset.scale * SCALE, asset.offset * SCALE
+    whole = abs(factor - round(factor)) < 1e-6 and abs(shift - round(shift)) < 1e-6
+    nodata = asset.nodata
+    if numbers.dtype.kind in "iu" and numbers.dtype.itemsize <= 2 and whole and factor < 2**15:
+        known = nodata is not None and float(nodata).is_integer() and abs(nodata) < 2**16
+        missing = int(nodata) if known and nodata is not None else -(2**20)
+        _whole_numbers(numbers, asset.zoom, start, round(factor), round(shift), missing, out)
+        return
+    values = numbers.astype(np.float32, copy=False)
+    missing_value = np.float32(np.nan if nodata is None else nodata)
+    scale, offset = np.float32(asset.scale), np.float32(asset.offset)
+    _floats(values, asset.zoom, start, scale, offset, missing_value, out)
+
+
+@njit(nogil=True, cache=True)
+def _whole_numbers(
+    numbers: NDArray[Any],
+    zoom: int,
+    start: tuple[int, int],
+    factor: int,
+    shift: int,
+    missing: int,
+    out: NDArray[np.int16],
+) -> None:
+    height = out.shape[0]
+    f, s, m = np.int32(factor), np.int32(shift), np.int32(missing)
+    low, high = np.int32(-32767), np.int32(32767)
+    line = np.empty(numbers.shape[1], dtype=np.int16)
+    last = -1
+    for y in range(height):
+        source = (y + start[0]) // zoom
+        if source != last:
+            row = numbers[source]
+            for x in range(line.size):
+                number = np.int32(row[x])
+                value = min(max(number * f + s, low), high)
+                line[x] = np.int16(NODATA) if number == m else np.int16(value)
+            last = source
+        _spread(line, zoom, start[1], out[y])
+
+
+@njit(nogil=True, cache=True)
+def _floats(
+    values: NDArray[np.float32],
+    zoom: int,
+    start: tuple[int, int],
+    scale: np.float32,
+    offset: np.float32,
+    missing: np.float32,
+    out: NDArray[np.int16],
+) -> None:
+    height = out.shape[0]
+    plain = scale == np.float32(1) and offset == np.float32(0)
+    limit, hundredths = np.float32(32767 / SCALE), np.float32(SCALE)
+    line = np.empty(values.shape[1], dtype=np.int16)
+    last = -1
+    for y in range(height):
+        source = (y + start[0]) // zoom
+        if source != last:
+            row = values[source]
+            for x in range(line.size):
+                value = row[x]
+                if np.isnan(value) or value == missing:
+                    line[x] = NODATA
+                    continue
+                if not plain:
+                    value = np.float32(value * scale) + offset
+                line[x] = np.int16(np.rint(min(max(value, -limit), limit) * hundredths))
+            last = source
+        _spread(line, zoom, start[1], out[y])
+
+
+@njit(nogil=True, cache=True)
+def _spread(line: NDArray[np.int16], zoom: int, start: int, out: NDArray[np.int16]) -> None:
+    """Repeat each pixel of a line `zoom` times."""
+    width = out.size
+    if zoom == 1:
+        for x in range(width):
+            out[x] = line[x + start]
+    elif zoom == 2 and start == 0 and width % 2 == 0:
+        for k in range(width // 2):
+            out[2 * k] = line[k]
+            out[2 * k + 1] = line[k]
+    else:
+        for x in range(width):
+            out[x] = line[(x + start) // zoom]
+
+
+# ---- the steps of a block held against each other -------------------------------------------------------
 def screen_block(
     *,
     block: Block,
-    scenes: Sequence[Scene],
+    store: Path,
     bands: Sequence[str],
-    masks: Sequence[MaskRule],
-    mask_file: Path,
+    steps: Sequence[TimeStep],
+    tested: Sequence[str] | None = None,
 ) -> Result:
-    """Find the usable pixels of every scene in one block.
+    """Find the views that their neighbours in time contradict, and write what is believed.
 
-    A pixel of a scene is usable where its masks say clear, every band holds a number, and its neighbours in
-    time do not show it to be shadow or cloud.
+    Writes `usable` (1 = seen and believed) and `age_days` of the block, all steps.
+
+    Parameters
+    ----------
+    bands
+        The cube's.
+    tested
+        Those the test looks at; `tested_bands(bands)` by default. Empty: everything seen is believed.
 
     Returns
     -------
     dict
-        `clear` and `outliers`: counts a scene; `covered`: pixels with any clear view.
+        `clear` and `outliers`: counts a step; `covered`: pixels with any clear view.
     """
-    tested = tested_bands(bands)
-    shape = (len(scenes), block.height, block.width)
-    clear = np.zeros(shape, dtype=np.bool_)
-    series = np.full((shape[0], len(tested), *shape[1:]), np.nan, dtype=np.float32)
-    with BlockReader(block) as reader:
-        for number, scene in enumerate(scenes):
-            here = clear_by_masks(reader, scene, masks)
-            for band in bands:
-                if not here.any():
-                    break
-                values = reader.read(scene.asset(band))
-                here &= np.isfinite(values)
-                if band in tested:
-                    series[number, tested.index(band)] = values
-            series[number][:, ~here] = np.nan
-            clear[number] = here
-    outliers = np.zeros(shape, dtype=np.bool_)
-    if tested:
-        outliers = shadow_outliers(series, tested, [scene.date for scene in scenes]) & clear
-    MaskFile(mask_file).write(clear & ~outliers)
+    tile = TileStore(store)
+    names = tested_bands(bands) if tested is None else tuple(tested)
+    clear = tile.read("clear_count", block) > 0
+    outliers = np.zeros(clear.shape, dtype=np.bool_)
+    if names and clear.any():
+        rows, cols = block.slices
+        array = tile.array("reflectance")
+        numbers = np.stack([array[:, bands.index(name), rows, cols] for name in names], axis=1)
+        days = [step.day for step in steps]
+        for first in range(0, block.height, _SCREEN_ROWS):
+            part = slice(first, first + _SCREEN_ROWS)
+            outliers[:, part] = shadow_outliers(decode(numbers[:, :, part]), names, days)
+        outliers &= clear
+    usable = clear & ~outliers
+    tile.write("usable", block, usable.astype(np.uint8))
+    tile.write("age_days", block, age_of_seen(tile.read("seen_day", block), usable, steps))
     return {
         "clear": clear.sum(axis=(1, 2)).tolist(),
         "outliers": outliers.sum(axis=(1, 2)).tolist(),
@@ -130,70 +365,34 @@ def screen_block(
     }
 
 
-def judge_scenes(
-    scenes: Sequence[Scene], counts: Sequence[Result], *, tested: bool
+def judge_steps(
+    steps: Sequence[TimeStep], counts: Sequence[Result], *, tested: bool
 ) -> tuple[SceneVerdict, ...]:
-    """Verdicts over the whole tile from the counts of its blocks."""
+    """Verdicts on the steps over the whole tile, from the counts of its blocks.
+
+    A step most of whose clear pixels are outliers is rejected: what is left of it is penumbra.
+    """
     covered = sum(int(count["covered"]) for count in counts)
     return tuple(
         verdict_of_counts(
-            scene.date,
+            step.day,
             total=covered,
             clear=sum(int(count["clear"][number]) for count in counts),
             outliers=sum(int(count["outliers"][number]) for count in counts),
             tested=tested,
         )
-        for number, scene in enumerate(scenes)
+        for number, step in enumerate(steps)
     )
 
 
-def ingest_block(
-    *,
-    block: Block,
-    scenes: Sequence[Scene],
-    kept: Sequence[bool],
-    bands: Sequence[str],
-    steps: Sequence[TimeStep],
-    mask_file: Path,
-    store: Path,
-) -> Result:
-    """Compose every step of one block from the scenes that were kept, and write it to the cube.
-
-    Returns
-    -------
-    dict
-        `clear`: pixels with at least one clear view, a step.
-    """
-    usable = MaskFile(mask_file).read() & np.asarray(kept, dtype=np.bool_)[:, None, None]
-    dates = [scene.date for scene in scenes]
-    tile = TileStore(store)
-    counts: list[int] = []
-    with BlockReader(block) as reader:
-        for number, step in enumerate(steps):
-            chosen = [i for i, day in enumerate(dates) if step.holds(day) and usable[i].any()]
-            clear_count = usable[chosen].sum(axis=0).astype(np.uint8) if chosen else None
-            counts.append(int((clear_count > 0).sum()) if clear_count is not None else 0)
-            composed = np.full((len(bands), block.height, block.width), np.nan, dtype=np.float32)
-            if chosen:
-                stack = np.empty((len(chosen), *composed.shape), dtype=np.float32)
-                for place, i in enumerate(chosen):
-                    for b, band in enumerate(bands):
-                        values = reader.read(scenes[i].asset(band))
-                        stack[place, b] = np.where(usable[i], values, np.float32(np.nan))
-                composed = median_of_clear(stack)
-            _write_step(tile, number, block, encode(composed), clear_count)
-    tile.write("age_days", block, age_of_steps(usable, dates, steps))
-    return {"clear": counts}
-
-
-def _write_step(
-    tile: TileStore,
-    number: int,
-    block: Block,
-    reflectance: NDArray[np.int16],
-    clear_count: NDArray[np.uint8] | None,
-) -> None:
-    # an empty step is written too: it replaces what an earlier run with other scenes may have left there
-    rows, cols = block.slices
-    tile.group["reflectance"][number, :, rows, cols] = reflectance
-    tile.group["clear_count"][number, rows, cols] = 0 if clear_count is None else clear_count
+def judge_scenes(
+    scenes: Sequence[Scene], steps: Sequence[TimeStep], verdicts: Sequence[SceneVerdict]
+) -> tuple[SceneVerdict, ...]:
+    """Verdict of the step that each scene went into, under the scene's own date."""
+    return tuple(
+        replace(
+            next(v for step, v in zip(steps, verdicts, strict=True) if step.holds(scene.date)),
+            date=scene.date,
+        )
+        for scene in scenes
+    )

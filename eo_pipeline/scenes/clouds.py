@@ -1,420 +1,408 @@
-"""Shadow and residual cloud that a scene's own mask missed, found by a pixel's neighbours in time.
+"""Where a Sentinel-2 scene may be used: its scene classification, widened around clouds and along shadows.
 
-A mask made from one image cannot know how bright a field should be. Here each clear value is held against the
-pixel's own values just before and after it. What lives here: the outlier test per pixel and the verdict per
-scene. The mask bands delivered with a scene (SCL, CLM, ...) are read elsewhere and come in as NaN.
+The classification (SCL) is read once for a whole tile, at its own 20 m, so that a cloud's buffer and shadow
+reach over the edges of blocks. The result is a small file of codes a pixel, which the ingest of every block
+reads its rows from. What a mask cannot know is found in time: see `outliers`.
 """
 
 # ruff: noqa: PLR0917 - compiled functions are called with positional arguments
 from __future__ import annotations
 
+import json
+import math
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import date
-from typing import Final
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-#: Reflectance bands by what they show, under the names of Sentinel-2 and CBERS-4 and under their common
-#: names.
-VISIBLE: Final = ("B02", "B03", "B04", "BAND13", "BAND14", "BAND15", "blue", "green", "red")
-NEAR_INFRARED: Final = ("B08", "B8A", "BAND16", "nir", "nir08")
-SHORTWAVE_INFRARED: Final = ("B11", "B12", "swir16", "swir22")
+from eo_pipeline.acquire.sources.base import BlockReader, Scene
+from eo_pipeline.engine import Result
+from eo_pipeline.errors import SourceError
+from eo_pipeline.grid import Block, Grid
+from eo_pipeline.scenes.outliers import (
+    NEAR_INFRARED,
+    SHORTWAVE_INFRARED,
+    VISIBLE,
+    SceneVerdict,
+    can_test,
+    scene_verdicts,
+    shadow_outliers,
+    verdict_of_counts,
+)
 
-#: Clear neighbours the cloud test looks at on either side. The median of three stands even where one of them
-#: is itself bad.
-NEIGHBOURS: Final = 3
-#: Rejecting a date changes its neighbours' neighbours, so the test is repeated until nothing changes, at most
-#: so often.
-PASSES: Final = 3
+__all__ = [
+    "NEAR_INFRARED",
+    "SHORTWAVE_INFRARED",
+    "VISIBLE",
+    "CloudRule",
+    "SceneMask",
+    "SceneVerdict",
+    "can_test",
+    "mask_of",
+    "mask_scene",
+    "scene_verdicts",
+    "shadow_outliers",
+    "verdict_of_counts",
+]
 
+UNUSABLE: Final = 0
+CLEAR: Final = 1
+#: Where a cloud may throw its shadow: usable only if it is not dark in the infrared.
+SUSPECT: Final = 2
+NO_DATA: Final = 3
 
-@dataclass(frozen=True, slots=True)
-class ShadowRule:
-    """How far a pixel must leave its neighbours in time to be called shadow or cloud.
-
-    The numbers were set on the three development fields of tum-wheat-2018 and on the physics named here, and
-    are meant to be careful: a good image lost costs more than a pixel of penumbra kept, which the robust
-    smoother discounts.
-
-    Attributes
-    ----------
-    visible_ratio, infrared_ratio
-        Shadow: every visible band must fall below the first, every infrared band below the second share of
-        what its neighbours in time let expect. Shadow is lit by blue sky light only, so the infrared loses
-        more.
-    end_ratio
-        At the first and last date only one side speaks, and ploughing or rain on bare soil may darken a field
-        for good (to about half); the infrared share is multiplied by this there.
-    cloud_rise
-        Cloud: every visible band must exceed the brighter side by so much reflectance ...
-    cloud_whiteness
-        ... and the rise in blue must be at least this share of the rise in red: cloud is white, soil and ripe
-        straw are not.
-    end_cloud_rise
-        The rise asked for at the first and last date, where plastic film or snow may have come to stay.
-    max_gap_days
-        Older or later neighbours say nothing of today.
-    """
-
-    visible_ratio: float = 0.80
-    infrared_ratio: float = 0.62
-    end_ratio: float = 0.75
-    cloud_rise: float = 0.06
-    cloud_whiteness: float = 0.75
-    end_cloud_rise: float = 0.15
-    max_gap_days: int = 75
-
-
-@dataclass(frozen=True, slots=True)
-class SceneVerdict:
-    """What was found of one scene over the area looked at.
-
-    `clear_share` is the share of the area that the scene's own mask calls clear, `outlier_share` the share of
-    those clear pixels that the test rejects. `reason` is empty for a scene that is kept.
-    """
-
-    date: date
-    clear_share: float
-    outlier_share: float
-    rejected: bool
-    reason: str
+SCL: Final = "SCL"
+#: Classes of SCL (Sen2Cor, Level-2A ATBD table 3): 0 no data, 3 cloud shadow, 8 and 9 cloud of medium and
+#: high probability, 10 thin cirrus.
+_SCL_NO_DATA: Final = 0
+_SCL_SPREAD: Final = (3, 8, 9, 10)
+#: Cirrus is left out: it is far above `_TOP` and its shadow is faint.
+_SCL_CASTING: Final = (8, 9)
+#: Heights of cloud tops above ground that throw a shadow worth looking for, in metres.
+_BASE: Final = 200.0
+_TOP: Final = 4000.0
+#: Sun lower than this: shadows of kilometres cover everything, and there is nothing to be told from them.
+_LOWEST_SUN: Final = 80.0
+_STRIP: Final = 256
+_MAGIC: Final = b"EOMASK1\n"
 
 
-def can_test(bands: Sequence[str]) -> bool:
-    """Whether `bands` are enough for the test: at least red or another visible band, and a near infrared one.
+class CloudRule(Protocol):
+    """What `mask_of` needs to know; `season.SentinelSpec` has it."""
 
-    Indices alone (NDVI, EVI) are not: shadow leaves a ratio of bands nearly as it is.
+    @property
+    def clear(self) -> tuple[int, ...]:
+        """Classes that count as clear."""
+        ...
 
-    >>> can_test(("B02", "B04", "B08", "B11")), can_test(("NDVI", "EVI"))
-    (True, False)
-    """
-    return any(b in VISIBLE for b in bands) and any(b in NEAR_INFRARED for b in bands)
+    @property
+    def buffer_m(self) -> float:
+        """Metres left out around clouds and their shadows."""
+        ...
+
+    @property
+    def project_shadow(self) -> bool:
+        """Whether shadow is looked for along the sun's direction."""
+        ...
 
 
-def shadow_outliers(
-    reflectance: NDArray[np.float32],
-    bands: Sequence[str],
-    dates: Sequence[date],
+def mask_of(
+    classes: NDArray[np.uint8],
     *,
-    rule: ShadowRule | None = None,
-) -> NDArray[np.bool_]:
-    """Clear values that are shadow or cloud all the same.
-
-    Shadow darkens *all* bands at once against what the two sides in time let expect. Ripening raises red and
-    shortwave infrared while near infrared falls, and green-up does the reverse, so neither is ever taken for
-    shadow. Cloud raises all visible bands together and is white. At the ends of the series one side is
-    enough, under stricter limits.
+    rule: CloudRule,
+    pixel_m: float,
+    sun: tuple[float, float] | None,
+    origin: tuple[int, int] = (0, 0),
+) -> NDArray[np.uint8]:
+    """Codes of a scene from its classification.
 
     Parameters
     ----------
-    reflectance : float32 [t, band, y, x]
-        Surface reflectance 0-1, NaN where the scene's mask says not clear or the source has no data.
-    bands
-        Names of the band axis. Bands that are no reflectance (indices) are left aside.
-    dates
-        Dates of the time axis, ascending. Two images of one day are each other's neighbours.
+    classes : uint8 [y, x]
+        SCL.
+    rule
+        Classes that are clear, the buffer, and whether shadow is projected. Classes 3, 8, 9 and 10 get the
+        buffer unless they count as clear.
+    pixel_m
+        Side of a pixel in metres.
+    sun
+        Zenith and azimuth in degrees, azimuth clockwise from north; None: no shadow is projected.
+    origin
+        Row and column of `classes[0, 0]` on a lattice that other pieces share: a piece with enough around it
+        gives what the whole gives.
 
     Returns
     -------
-    bool [t, y, x]
-        True = reject. All False where `can_test(bands)` is False: nothing is judged then, see
-        `scene_verdicts`.
+    uint8 [y, x]
+        0 unusable, 1 clear, 2 suspect, 3 no data.
 
     Notes
     -----
-    Rain on dry bare soil darkens all bands too, to about 0.55-0.7 of the dry value; the limits lie near the
-    edge of that, and a rejected wet day is the lesser loss. A pixel with fewer than two clear dates is never
-    rejected.
+    A cloud at height h throws its shadow h·tan(zenith) away from the sun. The height is not known, so that
+    everything from 200 m to 4 km is suspect, and only what is dark there as well is dropped at ingest. The
+    view angle (a shift of at most h·tan(10°) of the cloud itself) lies within the buffer for low clouds
+    and within the swept zone for high ones.
     """
-    rule = rule or ShadowRule()
-    t, n_bands, height, width = reflectance.shape
-    if len(bands) != n_bands or len(dates) != t:
-        raise ValueError(
-            f"reflectance has shape {reflectance.shape}, but {len(dates)} dates and {len(bands)} bands were "
-            "named; give one date a step and one name a band."
-        )
-    days = np.array([d.toordinal() for d in dates], dtype=np.int64)
-    if np.any(np.diff(days) < 0):
-        raise ValueError("dates must ascend; sort the series by date before testing it.")
-    rejected = np.zeros((t, height, width), dtype=np.bool_)
-    if not can_test(bands):
-        return rejected
-
-    # VISIBLE lists each sensor's bands from blue to red, and that order is kept.
-    visible = [bands.index(b) for b in VISIBLE if b in bands]
-    infrared = [i for i, b in enumerate(bands) if b in NEAR_INFRARED + SHORTWAVE_INFRARED]
-    _reject(
-        np.ascontiguousarray(reflectance, dtype=np.float32),
-        days,
-        np.array(visible, dtype=np.int64),
-        np.array(infrared, dtype=np.int64),
-        (rule.cloud_rise, rule.end_cloud_rise, rule.cloud_whiteness),
-        (rule.visible_ratio, rule.infrared_ratio, rule.end_ratio),
-        rule.max_gap_days,
-        rejected,
-    )
-    return rejected
+    spread = _members(classes, [c for c in _SCL_SPREAD if c not in rule.clear])
+    codes = np.where(_members(classes, rule.clear), np.uint8(CLEAR), np.uint8(UNUSABLE))
+    if sun is not None and rule.project_shadow and 0.0 < sun[0] < _LOWEST_SUN:
+        casting = _members(classes, [c for c in _SCL_CASTING if c not in rule.clear])
+        casting = dilate(casting, rule.buffer_m / pixel_m)
+        swept = shadow_zone(casting, sun=sun, pixel_m=pixel_m, origin=origin)
+        codes[swept & (codes == CLEAR)] = SUSPECT
+    codes[dilate(spread, rule.buffer_m / pixel_m)] = UNUSABLE
+    codes[classes == _SCL_NO_DATA] = NO_DATA
+    return codes
 
 
-@njit(nogil=True, cache=True)
-def _neighbours(
-    i: int,
-    step: int,
-    clear: NDArray[np.bool_],
-    days: NDArray[np.int64],
-    max_gap_days: int,
-    out: NDArray[np.int64],
-) -> int:
-    """Fill `out` with the clear dates next to `i` in the direction `step`, nearest first, and count them."""
-    found = 0
-    j = i + step
-    while 0 <= j < days.size and found < out.size and abs(days[j] - days[i]) <= max_gap_days:
-        if clear[j]:
-            out[found] = j
-            found += 1
-        j += step
+def _members(classes: NDArray[np.uint8], wanted: Sequence[int]) -> NDArray[np.bool_]:
+    table = np.zeros(256, dtype=np.bool_)
+    table[list(wanted)] = True
+    found: NDArray[np.bool_] = table[classes]
     return found
 
 
-@njit(nogil=True, cache=True)
-def _median(series: NDArray[np.float32], dates: NDArray[np.int64], count: int, band: int) -> float:
-    """Median of one to three values; written out because it is asked for every pixel, date and band."""
-    total, low, high = 0.0, np.inf, -np.inf
-    for n in range(count):
-        value = series[dates[n], band]
-        total += value
-        low = min(low, value)
-        high = max(high, value)
-    return total - low - high if count == 3 else total / count
+def dilate(mask: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:
+    """All pixels whose centre is at most `radius` pixels from that of a pixel in `mask`.
 
-
-@njit(nogil=True, cache=True)
-def _is_cloud(
-    i: int,
-    series: NDArray[np.float32],
-    clear: NDArray[np.bool_],
-    days: NDArray[np.int64],
-    visible: NDArray[np.int64],
-    rises: tuple[float, float, float],
-    max_gap_days: int,
-    near: NDArray[np.int64],
-) -> bool:
-    """Brighter and whiter in all visible bands than either side's median. `visible` runs from blue to red."""
-    cloud_rise, end_cloud_rise, whiteness = rises
-    found = (
-        _neighbours(i, -1, clear, days, max_gap_days, near[0]),
-        _neighbours(i, 1, clear, days, max_gap_days, near[1]),
-    )
-    if found[0] + found[1] == 0:
-        return False
-    needed = cloud_rise if min(found[0], found[1]) > 0 else end_cloud_rise
-    rise_blue, rise_red = 0.0, 0.0
-    for k in range(visible.size):
-        band = visible[k]
-        high = -np.inf
-        for side in range(2):
-            if found[side] > 0:
-                high = max(high, _median(series, near[side], found[side], band))
-        rise = series[i, band] - high
-        if rise < needed:
-            return False
-        if k == 0:
-            rise_blue = rise
-        rise_red = rise
-    return rise_blue >= whiteness * rise_red
-
-
-@njit(nogil=True, cache=True)
-def _is_shadow(
-    i: int,
-    series: NDArray[np.float32],
-    clear: NDArray[np.bool_],
-    days: NDArray[np.int64],
-    visible: NDArray[np.int64],
-    infrared: NDArray[np.int64],
-    ratios: tuple[float, float, float],
-    max_gap_days: int,
-    near: NDArray[np.int64],
-) -> bool:
-    """Darker in all bands than what the two sides let expect.
-
-    Each side speaks through the brighter (in the infrared) of its two nearest clear dates, so that two
-    shadows in a row do not vouch for each other.
+    >>> dilate(np.eye(1, 5, 2, dtype=bool), 1.0).tolist()
+    [[False, True, True, True, False]]
     """
-    visible_ratio, infrared_ratio, end_ratio = ratios
-    chosen = np.full(2, -1)
-    for side in range(2):
-        found = _neighbours(i, 2 * side - 1, clear, days, max_gap_days, near[side, :2])
-        best = -np.inf
-        for n in range(found):
-            light = 0.0
-            for band in infrared:
-                light += series[near[side, n], band]
-            if light > best:
-                best = light
-                chosen[side] = near[side, n]
-    before, after = chosen
-    if before < 0 and after < 0:
-        return False
-    weight = 0.0 if before < 0 else 1.0
-    tighten = end_ratio
-    if before >= 0 and after >= 0:
-        tighten = 1.0
-        span = days[after] - days[before]
-        weight = 0.5 if span == 0 else (days[after] - days[i]) / span
-    for k in range(visible.size + infrared.size):
-        band = visible[k] if k < visible.size else infrared[k - visible.size]
-        expected = 0.0
-        if before >= 0:
-            expected += weight * series[before, band]
-        if after >= 0:
-            expected += (1.0 - weight) * series[after, band]
-        limit = visible_ratio if k < visible.size else infrared_ratio * tighten
-        if series[i, band] >= limit * expected:
-            return False
-    return True
+    reach = math.floor(radius)
+    if reach < 1 or not mask.any():
+        return mask.copy()
+    # widths[d]: how far the disk reaches along a row that is d rows away
+    widths = np.array([math.floor(math.sqrt(radius**2 - d * d)) for d in range(reach + 1)], dtype=np.int32)
+    out = np.zeros(mask.shape, dtype=np.bool_)
+    _dilate(np.ascontiguousarray(mask), widths, out)
+    return out
 
 
-@njit(nogil=True, cache=True)
-def _clear_of(
-    series: NDArray[np.float32],
-    clear: NDArray[np.bool_],
-    days: NDArray[np.int64],
-    visible: NDArray[np.int64],
-    infrared: NDArray[np.int64],
-    rises: tuple[float, float, float],
-    ratios: tuple[float, float, float],
-    max_gap_days: int,
-) -> None:
-    """Take what either test rejects out of `clear`, for one pixel's `series` [t, band].
-
-    Clouds go first: a cloud left among the neighbours would make a good date look like shadow.
-    """
-    near = np.empty((2, NEIGHBOURS), dtype=np.int64)
-    for test in range(2):
-        for _ in range(PASSES):
-            kept = clear.copy()
-            for i in range(clear.size):
-                if not clear[i]:
-                    continue
-                if test == 0:
-                    hit = _is_cloud(i, series, clear, days, visible, rises, max_gap_days, near)
-                else:
-                    hit = _is_shadow(i, series, clear, days, visible, infrared, ratios, max_gap_days, near)
-                kept[i] = not hit
-            if kept.sum() == clear.sum():
-                break
-            clear[:] = kept
-
-
-@njit(nogil=True, cache=True)
-def _reject(
-    reflectance: NDArray[np.float32],
-    days: NDArray[np.int64],
-    visible: NDArray[np.int64],
-    infrared: NDArray[np.int64],
-    rises: tuple[float, float, float],
-    ratios: tuple[float, float, float],
-    max_gap_days: int,
-    rejected: NDArray[np.bool_],
-) -> None:
-    """Both tests over all pixels of `reflectance` [t, band, y, x]; fills `rejected` [t, y, x]."""
-    t, n_bands, height, width = reflectance.shape
-    series = np.empty((t, n_bands), dtype=np.float32)
-    clear = np.empty(t, dtype=np.bool_)
-    for y in range(height):
-        for x in range(width):
-            for i in range(t):
-                clear[i] = True
-                for band in range(n_bands):
-                    series[i, band] = reflectance[i, band, y, x]
-                for band in visible:
-                    clear[i] = clear[i] and np.isfinite(series[i, band])
-                for band in infrared:
-                    clear[i] = clear[i] and np.isfinite(series[i, band])
-            if clear.any():
-                before = clear.copy()
-                _clear_of(series, clear, days, visible, infrared, rises, ratios, max_gap_days)
-                rejected[:, y, x] = before & ~clear
-
-
-def scene_verdicts(
-    outliers: NDArray[np.bool_],
-    clear: NDArray[np.bool_],
-    dates: Sequence[date],
+def shadow_zone(
+    casting: NDArray[np.bool_],
     *,
-    area: NDArray[np.bool_] | None = None,
-    max_outlier_share: float = 0.5,
-    min_clear_share: float = 0.0,
-    tested: bool = True,
-) -> tuple[SceneVerdict, ...]:
-    """Whether each scene is kept over `area`.
+    sun: tuple[float, float],
+    pixel_m: float,
+    origin: tuple[int, int] = (0, 0),
+) -> NDArray[np.bool_]:
+    """Pixels on which what stands in `casting` may throw a shadow, from 200 m to 4 km above them.
+
+    >>> casting = np.eye(1, 60, 5, dtype=bool)
+    >>> zone = shadow_zone(casting, sun=(45.0, 270.0), pixel_m=20.0)  # sun in the west: shadow to the east
+    >>> int(zone[0].argmax()), int(zone[0].sum())
+    (15, 45)
+    """
+    zenith, azimuth = math.radians(sun[0]), math.radians(sun[1])
+    # one unit of length away from the sun, in columns (to the east) and rows (to the south)
+    east, south = -math.sin(azimuth), math.cos(azimuth)
+    steep = abs(south) >= abs(east)
+    major, minor = (south, east) if steep else (east, south)
+    first = _BASE * math.tan(zenith) / pixel_m * abs(major)
+    last = _TOP * math.tan(zenith) / pixel_m * abs(major)
+    mask = casting if steep else casting.T
+    lattice = origin if steep else origin[::-1]
+    out = np.zeros(mask.shape, dtype=np.bool_)
+    if mask.size and casting.any():
+        _sweep(
+            np.ascontiguousarray(mask),
+            1 if major > 0 else -1,
+            minor / major,
+            lattice[0],
+            math.floor(first + 1e-9),
+            math.ceil(last - 1e-9),
+            out,
+        )
+    return out if steep else np.ascontiguousarray(out.T)
+
+
+@njit(nogil=True, cache=True)
+def _dilate(mask: NDArray[np.bool_], widths: NDArray[np.int32], out: NDArray[np.bool_]) -> None:
+    height, width = mask.shape
+    reach = widths.size - 1
+    # rows of distances to the nearest pixel of the mask within the row, kept for the rows a disk can reach
+    kept = 2 * reach + 1
+    far = np.int32(1 << 20)
+    lines = np.full((kept, width), far, dtype=np.int32)
+    filled = np.zeros(kept, dtype=np.bool_)
+    for y in range(height + reach):
+        slot = y % kept
+        filled[slot] = False
+        if y < height:
+            line = lines[slot]
+            distance = far
+            some = False
+            for x in range(width):
+                distance = np.int32(0) if mask[y, x] else distance + np.int32(1)
+                some = some or mask[y, x]
+                line[x] = distance
+            if some:
+                distance = far
+                for x in range(width - 1, -1, -1):
+                    distance = np.int32(0) if mask[y, x] else distance + np.int32(1)
+                    line[x] = min(line[x], distance)
+                filled[slot] = True
+        target = y - reach
+        if target < 0:
+            continue
+        for d in range(-reach, reach + 1):
+            source = target + d
+            if source < 0 or source >= height or not filled[source % kept]:
+                continue
+            line, limit = lines[source % kept], widths[abs(d)]
+            for x in range(width):
+                out[target, x] |= line[x] <= limit
+
+
+@njit(nogil=True, cache=True)
+def _sweep(
+    mask: NDArray[np.bool_],
+    direction: int,
+    slope: float,
+    origin: int,
+    first: int,
+    last: int,
+    out: NDArray[np.bool_],
+) -> None:
+    """Follow each line along the shadow's direction, row by row, and count down from what it met.
+
+    A line is known by its column at row 0 of the lattice; at row r it stands `round(slope·r)` columns further
+    on, where r is counted along the lattice whatever the direction.
+    """
+    height, width = mask.shape
+    bottom = int(np.floor(slope * (origin - first - 1))) - 2
+    top = int(np.floor(slope * (origin + height + first))) + 2
+    low, high = min(bottom, top), max(bottom, top)
+    # lines that can touch the image stand at columns -high … width - low at row 0 of the lattice
+    left = np.zeros(width + high - low + 1, dtype=np.int32)
+    span = np.int32(last - first + 1)
+    for step in range(-first, height):
+        # where the shadow falls, and `first` rows back towards the sun what throws it
+        y = step if direction > 0 else height - 1 - step
+        back = y - direction * first
+        if 0 <= back < height:
+            shift = int(np.floor(slope * (origin + back) + 0.5))
+            for x in range(width):
+                if mask[back, x]:
+                    left[x - shift + high] = span
+        if 0 <= y < height:
+            shift = int(np.floor(slope * (origin + y) + 0.5))
+            for x in range(width):
+                remaining = left[x - shift + high]
+                out[y, x] = remaining > 0
+        for k in range(left.size):
+            left[k] = max(left[k] - np.int32(1), np.int32(0))
+
+
+@dataclass(frozen=True, slots=True)
+class SceneMask:
+    """A scene's codes in a file: strips of rows, each compressed by itself, so that a block reads its own.
+
+    `zoom` is how many pixels of the tile's grid a code covers; `shift` the rows and columns by which the
+    first code reaches over the grid's upper left corner.
+    """
+
+    shape: tuple[int, int]
+    zoom: int
+    shift: tuple[int, int]
+
+    def write(self, path: Path, codes: NDArray[np.uint8]) -> None:
+        """Write atomically."""
+        from numcodecs import Blosc  # type: ignore[import-untyped]
+
+        codec = Blosc("zstd", 3, Blosc.NOSHUFFLE)
+        strips = [
+            codec.encode(np.ascontiguousarray(codes[y : y + _STRIP])) for y in range(0, len(codes), _STRIP)
+        ]
+        head = json.dumps(asdict(self) | {"strips": [len(strip) for strip in strips]}).encode() + b"\n"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        partial.write_bytes(b"".join((_MAGIC, head, *strips)))
+        partial.replace(path)
+
+    @staticmethod
+    def read(path: Path, block: Block) -> NDArray[np.uint8]:
+        """Codes of a block, uint8 (height, width) on the tile's grid.
+
+        Raises
+        ------
+        SourceError
+            The file is missing or no mask.
+        """
+        from numcodecs import Blosc
+
+        codec = Blosc()
+        try:
+            with path.open("rb") as stream:
+                if stream.readline() != _MAGIC:
+                    raise ValueError("it does not begin as one")
+                head: dict[str, Any] = json.loads(stream.readline())
+                start, sizes = stream.tell(), head["strips"]
+                width = int(head["shape"][1])
+                zoom, (dy, dx) = head["zoom"], head["shift"]
+                first, end = (block.row + dy) // zoom, -(-(block.row + block.height + dy) // zoom)
+                strips = range(first // _STRIP, min(-(-end // _STRIP), len(sizes)))
+                stream.seek(start + sum(sizes[: strips.start]))
+                parts = [codec.decode(stream.read(sizes[n])) for n in strips]
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            raise SourceError(
+                f"{path} is no readable cloud mask ({error}). Remove it and run `eo run` again."
+            ) from error
+        codes = np.frombuffer(b"".join(parts), dtype=np.uint8).reshape(-1, width)
+        y0, x0 = block.row + dy - strips.start * _STRIP * zoom, block.col + dx
+        left, right = x0 // zoom, -(-(x0 + block.width) // zoom)
+        codes = codes[y0 // zoom : -(-(y0 + block.height) // zoom), left:right]
+        if zoom > 1:
+            codes = codes.repeat(zoom, axis=0).repeat(zoom, axis=1)
+        y, x = y0 % zoom, x0 % zoom
+        return codes[y : y + block.height, x : x + block.width]
+
+
+def mask_scene(
+    *,
+    scene: Scene,
+    grid: Grid,
+    owned: tuple[int, int, int, int] | None,
+    clouds: CloudRule,
+    mask_file: Path,
+) -> Result:
+    """Make the mask of one Sentinel-2 scene and write it; a task of the engine.
 
     Parameters
     ----------
-    outliers : bool [t, y, x]
-        From `shadow_outliers`.
-    clear : bool [t, y, x]
-        Clear by the scene's own mask, before `outliers` is taken off.
-    area : bool [y, x], optional
-        Pixels that count (a field, a tile's part of the region); the whole image by default.
-    max_outlier_share
-        A scene with a larger share of its clear pixels rejected is dropped whole: what is left of it is
-        penumbra.
-    min_clear_share
-        A scene with a smaller clear share is dropped.
-    tested
-        False where `can_test` refused the bands; said in `reason`, so that nobody takes silence for a pass.
+    scene
+        With an asset SCL.
+    grid
+        The tile's; the mask covers all of it.
+    owned
+        The window the counts are made in; the mask itself is of the whole tile.
+    mask_file
+        Where to write it; see `SceneMask`.
+
+    Returns
+    -------
+    dict
+        `pixels` of the mask in the owned window, of them `clear`, `suspect`, `unusable` and `no_data`; and
+        `projected`: whether the sun's place was known and shadows were looked for.
     """
-    inside = np.ones(clear.shape[1:], dtype=np.bool_) if area is None else area
-    total = int(inside.sum())
-    verdicts = []
-    for day, bad, good in zip(dates, outliers, clear, strict=True):
-        n_clear = int((good & inside).sum())
-        n_bad = int((bad & good & inside).sum())
-        verdicts.append(
-            verdict_of_counts(
-                day,
-                total=total,
-                clear=n_clear,
-                outliers=n_bad,
-                max_outlier_share=max_outlier_share,
-                min_clear_share=min_clear_share,
-                tested=tested,
-            )
-        )
-    return tuple(verdicts)
+    asset = scene.asset(SCL)
+    zoom = asset.zoom
+    row, col = asset.corner
+    shift = row % zoom, col % zoom
+    shape = -(-(grid.height + shift[0]) // zoom), -(-(grid.width + shift[1]) // zoom)
+    native = replace(asset, corner=(row // zoom, col // zoom), zoom=1)
+    with BlockReader(Block(scene.tile, 0, 0, *shape)) as reader:
+        classes = reader.numbers(native)
+    if classes.dtype != np.uint8:
+        classes = np.where((classes >= 0) & (classes < 256), classes, 0).astype(np.uint8)
+    pixel_m = abs(grid.transform[0]) * zoom
+    # the lattice all tiles of a zone share: in an overlap of tiles the shadows' lines are the same
+    origin = round(-grid.transform[5] / pixel_m), round(grid.transform[2] / pixel_m)
+    codes = mask_of(classes, rule=clouds, pixel_m=pixel_m, sun=scene.sun, origin=origin)
+    SceneMask(shape, zoom, shift).write(mask_file, codes)
+    if owned is not None:
+        top, left, bottom, right = owned
+        codes = codes[
+            -(-(top + shift[0]) // zoom) : -(-(bottom + shift[0]) // zoom),
+            -(-(left + shift[1]) // zoom) : -(-(right + shift[1]) // zoom),
+        ]
+    counts = np.bincount(codes.ravel(), minlength=4)
+    return {
+        "pixels": int(codes.size),
+        "unusable": int(counts[UNUSABLE]),
+        "clear": int(counts[CLEAR]),
+        "suspect": int(counts[SUSPECT]),
+        "no_data": int(counts[NO_DATA]),
+        "projected": bool(
+            scene.sun is not None and clouds.project_shadow and 0.0 < scene.sun[0] < _LOWEST_SUN
+        ),
+    }
 
 
-def verdict_of_counts(
-    day: date,
-    *,
-    total: int,
-    clear: int,
-    outliers: int,
-    max_outlier_share: float = 0.5,
-    min_clear_share: float = 0.0,
-    tested: bool = True,
-) -> SceneVerdict:
-    """The verdict from pixel counts, which may have been summed over blocks.
-
-    >>> verdict_of_counts(date(2018, 7, 26), total=100, clear=90, outliers=81).reason
-    'shadow or cloud missed by the mask in 90 % of the clear pixels'
-    """
-    clear_share = clear / total if total else 0.0
-    outlier_share = outliers / clear if clear else 0.0
-    reason = "" if tested else "not tested: no visible and near infrared reflectance among the bands"
-    rejected = False
-    if clear == 0:
-        rejected, reason = True, "no clear pixel"
-    elif clear_share < min_clear_share:
-        rejected, reason = True, f"clear in {clear_share:.0%} of the area only".replace("%", " %")
-    elif outlier_share > max_outlier_share:
-        rejected = True
-        reason = f"shadow or cloud missed by the mask in {outlier_share:.0%} of the clear pixels".replace(
-            "%", " %"
-        )
-    return SceneVerdict(day, clear_share, outlier_share, rejected, reason)
+def mask_bytes(grid: Grid, zoom: int = 2) -> int:
+    """Memory `mask_scene` needs at most: classes, codes and the masks between."""
+    return 8 * (-(-grid.height // zoom)) * (-(-grid.width // zoom))

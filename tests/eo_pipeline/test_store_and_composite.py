@@ -6,27 +6,14 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from eo_pipeline.cube.composite import age_of_steps, median_of_clear
+from eo_pipeline.cube.composite import age_of_seen
 from eo_pipeline.cube.indices import feature_series, missing_for, within_range
 from eo_pipeline.cube.store import Layout, TileStore, decode, encode
 from eo_pipeline.grid import Grid, TimeStep, cut, dekads
-
-VALUES = st.one_of(st.just(float("nan")), st.floats(-1, 1, width=32))
-
-
-@settings(deadline=None, max_examples=60)
-@given(arrays(np.float32, st.tuples(st.integers(1, 6), st.integers(1, 5)), elements=VALUES))
-def test_median_is_numpys(values: np.ndarray) -> None:
-    import warnings
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        expected = np.nanmedian(values, axis=0)
-    np.testing.assert_allclose(median_of_clear(values), expected, rtol=1e-6, atol=1e-7)
 
 
 @given(arrays(np.float32, 20, elements=st.floats(-3.25, 3.25, width=32)))
@@ -42,10 +29,12 @@ def test_int16_keeps_nan_and_cuts_what_is_beyond() -> None:
 
 def test_age_counts_days_since_the_last_clear_view() -> None:
     steps = dekads(date(2026, 4, 1), date(2026, 4, 30))
-    dates = [date(2026, 4, 4), date(2026, 4, 18)]
-    clear = np.zeros((2, 1, 3), dtype=bool)
-    clear[0, 0, 0] = clear[1, 0, 0] = clear[1, 0, 1] = True
-    ages = age_of_steps(clear, dates, steps)
+    seen = np.full((3, 1, 3), -1, dtype=np.int16)
+    seen[0, 0, 0], seen[1, 0, :2] = 3, 7  # the 4th and the 18th of April
+    seen[2, 0, 1] = 5
+    usable = seen >= 0
+    usable[2, 0, 1] = False  # seen on the 26th, and not believed
+    ages = age_of_seen(seen, usable, steps)
     assert ages[:, 0, 0].tolist() == [6, 2, 12]
     assert ages[:, 0, 1].tolist() == [-1, 2, 12]
     assert ages[:, 0, 2].tolist() == [-1, -1, -1]
