@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from eo_pipeline.acquire.fetch import FetchPlan, FetchProgress
 
 _EPILOG = (
-    "Exit code: 0 when every scene is there or was left out for clouds, 1 when something is missing or failed "
-    "(give the command again), 2 for an error to mend, 130 when stopped."
+    "Exit code: 0 when every scene is there or was left out for clouds, 1 when something is missing or "
+    "failed (give the command again), 2 for an error to mend, 130 when stopped."
 )
 _STOPPED = 130
 

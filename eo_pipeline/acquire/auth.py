@@ -203,9 +203,9 @@ class KeycloakToken(Unpicklable):
             if code == self._last_code:
                 pause(_TOTP_PERIOD_S - time.time() % _TOTP_PERIOD_S + 0.1)
                 code = clock.now()
-        except (binascii.Error, ValueError):
+        except (binascii.Error, ValueError) as error:
             raise ArchiveError(
-                "EO_CDSE_TOTP_SECRET is no base32 secret; copy the text shown beside the QR code."
+                f"EO_CDSE_TOTP_SECRET is no base32 secret ({error}); copy the text shown beside the QR code."
             ) from None
         self._last_code = code
         return code

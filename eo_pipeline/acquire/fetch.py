@@ -149,7 +149,8 @@ class Fetcher:
         collection: Collection = "sentinel-2-l2a",
         options: FetchOptions | None = None,
     ) -> None:
-        self._archives, self._root, self._region = tuple(archives), root, region
+        self._archives, self._root = tuple(archives), root
+        self._region_token = region.token
         self._query = Query(collection, region.wkt, start, end, tuple(tiles))
         self._wanted = Wanted(tuple(b for b in bands if b != SCL), region, max_cloud)
         self._options = options or FetchOptions()
@@ -239,10 +240,15 @@ class Fetcher:
         elif cloud is not None and cloud > self._wanted.max_cloud:
             reason = f"{cloud:.0f} % cloud by the provider's figure (limit {self._wanted.max_cloud:g} %)"
             report = replace(report, state="screened-out", reason=reason)
-        elif row and row.blocked is not None and row.name in {c.product.name for c in item.candidates}:
+        elif (
+            row
+            and row.blocked is not None
+            and row.region == self._region_token
+            and row.name in {c.product.name for c in item.candidates}
+        ):
             # screened before, maybe with another limit
             report = replace(report, blocked=row.blocked, name=row.name)
-            if row.state == "screened-out" and (row.blocked > self._wanted.max_cloud or row.blocked >= 100):
+            if row.state == "screened-out" and row.blocked > self._wanted.max_cloud:
                 report = replace(report, state="screened-out", reason=row.reason)
         self._left_bytes[item.key] = (
             estimate.wanted_bytes(product, self._wanted.keys(product)) if report.state == "missing" else 0
@@ -399,7 +405,7 @@ class Fetcher:
                 self._query.collection, item.key, tile=report.tile,
                 sensed=item.best.sensed.astimezone(UTC).isoformat(timespec="seconds"),
                 name=report.name, source=report.source, state=state, reason=report.reason,
-                blocked=report.blocked, bytes=report.bytes,
+                blocked=report.blocked, region=self._region_token, bytes=report.bytes,
             )  # fmt: skip
 
     def _count(self, item: Observation, count: int) -> None:

@@ -24,7 +24,8 @@ _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS products (
     collection TEXT NOT NULL, observation TEXT NOT NULL, tile TEXT NOT NULL, sensed TEXT NOT NULL,
     name TEXT NOT NULL, source TEXT NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '',
-    blocked REAL, bytes INTEGER NOT NULL DEFAULT 0, found TEXT NOT NULL, changed TEXT NOT NULL,
+    blocked REAL, region TEXT NOT NULL DEFAULT '', bytes INTEGER NOT NULL DEFAULT 0,
+    found TEXT NOT NULL, changed TEXT NOT NULL,
     PRIMARY KEY (collection, observation)
 );
 CREATE TABLE IF NOT EXISTS files (
@@ -37,7 +38,8 @@ CREATE TABLE IF NOT EXISTS files (
 
 @dataclass(frozen=True, slots=True)
 class ProductRow:
-    """One observation. `blocked` is the share of the cropland in view that cloud, shadow or nodata hides."""
+    """One observation. `blocked` is the share of the cropland in view that cloud, shadow or nodata hides,
+    in percent; `region` says in whose view (`Region.token`)."""
 
     collection: str
     observation: str
@@ -49,6 +51,7 @@ class ProductRow:
     reason: str
     blocked: float | None
     bytes: int
+    region: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,15 +137,32 @@ class Ledger:
         reason: str = "",
         blocked: float | None = None,
         bytes: int = 0,
+        region: str = "",
     ) -> None:
         """Write the state of an observation over what stood there."""
         now = _now()
         self._write(
-            "INSERT INTO products VALUES (?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (collection, observation) DO "
-            "UPDATE SET name = excluded.name, source = excluded.source, state = excluded.state, "
-            "reason = excluded.reason, blocked = coalesce(excluded.blocked, blocked), "
+            "INSERT INTO products VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?) "
+            "ON CONFLICT (collection, observation) DO UPDATE SET name = excluded.name, source = excluded.source, state = excluded.state, "
+            "reason = excluded.reason, "
+            "blocked = coalesce(excluded.blocked, blocked), "
+            "region = iif(excluded.blocked IS NULL, region, excluded.region), "
             "bytes = excluded.bytes, changed = excluded.changed",
-            (collection, observation, tile, sensed, name, source, state, reason, blocked, bytes, now, now),
+            (
+                collection,
+                observation,
+                tile,
+                sensed,
+                name,
+                source,
+                state,
+                reason,
+                blocked,
+                region,
+                bytes,
+                now,
+                now,
+            ),
         )
 
     def put_file(
@@ -183,7 +203,8 @@ class Ledger:
     def _products(self, where: str, values: tuple[object, ...]) -> Iterator[ProductRow]:
         with self._lock:
             rows = self._database.execute(
-                "SELECT collection, observation, tile, sensed, name, source, state, reason, blocked, bytes "  # noqa: S608
+                "SELECT collection, observation, tile, sensed, name, source, state, reason, blocked, "  # noqa: S608
+                "bytes, region "
                 f"FROM products WHERE {where} ORDER BY tile, sensed, observation",
                 values,
             ).fetchall()

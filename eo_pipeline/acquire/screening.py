@@ -69,6 +69,15 @@ class Region:
     _masks: dict[tuple[Any, ...], NDArray[np.bool_]] = field(default_factory=dict, repr=False)
 
     @property
+    def token(self) -> str:
+        """Another for every other region: what was screened with one says nothing of another."""
+        import hashlib
+
+        import shapely
+
+        return hashlib.sha256(b"".join(shapely.to_wkb(self.shapes))).hexdigest()[:16]
+
+    @property
     def wkt(self) -> str:
         """One geometry around it all, for a search; never smaller than the region."""
         import shapely
