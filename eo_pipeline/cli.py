@@ -497,8 +497,9 @@ def _without_nan(value: Any) -> Any:
 
 
 def _register() -> None:
-    from eo_pipeline import cli_models, cli_simulate
+    from eo_pipeline import cli_fetch, cli_models, cli_simulate
 
+    cli_fetch.register(app)
     cli_models.register(app)
     cli_simulate.register(app)
 

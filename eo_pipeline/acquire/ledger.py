@@ -143,7 +143,8 @@ class Ledger:
         now = _now()
         self._write(
             "INSERT INTO products VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?) "
-            "ON CONFLICT (collection, observation) DO UPDATE SET name = excluded.name, source = excluded.source, state = excluded.state, "
+            "ON CONFLICT (collection, observation) DO UPDATE SET "
+            "name = excluded.name, source = excluded.source, state = excluded.state, "
             "reason = excluded.reason, "
             "blocked = coalesce(excluded.blocked, blocked), "
             "region = iif(excluded.blocked IS NULL, region, excluded.region), "
