@@ -13,22 +13,22 @@ from eo_pipeline.acquire.products import Product
 #: What CDSE's quota allows one connection of a general user.
 QUOTA_BYTES_PER_S: Final = 20e6
 
-#: Share of a Level-2A SAFE product's bytes that a file takes, from the sizes in the manifest of real products
-#: (10 m bands about a tenth each). Only an estimate: the source's own sizes replace it.
+#: Share of a Level-2A SAFE product's bytes that a file takes: the mean of the manifests of two real products,
+#: S2B_…_N0214_R081_T22HBD (982 MB) and S2A_…_N0509_R029_T01KAB (1021 MB). Only an estimate; the source's own
+#: sizes replace it.
 _SHARES: Final[Mapping[str, float]] = {
-    **dict.fromkeys(("B02", "B03", "B04", "B08"), 0.105),
-    **dict.fromkeys(("B05", "B06", "B07", "B8A", "B11", "B12"), 0.031),
-    "SCL": 0.0015,
-    "MTD_TL": 0.0006,
-}
-#: Size of a whole tile where the source tells none.
-_TYPICAL_BYTES: Final = 1_100_000_000
+    "B02": 0.123, "B03": 0.121, "B04": 0.117, "B08": 0.117,
+    "B05": 0.032, "B06": 0.032, "B07": 0.032, "B8A": 0.031, "B11": 0.029, "B12": 0.029,
+    "SCL": 0.001, "MTD_TL": 0.0006,
+}  # fmt: skip
+#: Size of a whole product where the source tells none, from the same two.
+_TYPICAL_BYTES: Final = 1_000_000_000
 
 
 def wanted_bytes(product: Product, keys: Sequence[str]) -> int:
     """Bytes of the files that `keys` name: the source's figures where it gives them, else typical shares.
 
-    The shares stand for a product of `product.size`, or of 1.1 GB where that is unknown too.
+    The shares stand for a product of `product.size`, or of 1 GB where that is unknown too.
     """
     known = {file.key: file.size for file in product.files if file.size}
     whole = product.size or _TYPICAL_BYTES

@@ -300,9 +300,30 @@ def test_a_dry_run_tells_scenes_bytes_and_time_and_fetches_nothing(
 
 def test_sizes_nobody_tells_are_estimated() -> None:
     product = Product("s", "i", "x.SAFE", "sentinel-2-l2a", "48SWE", day(5, 1), "", size=1_000_000_000)
-    assert estimate.wanted_bytes(product, ["B04"]) == 105_000_000
+    assert estimate.wanted_bytes(product, ["B04"]) == 117_000_000
     known = replace(product, files=(RemoteFile("B04", "p", "h", 7),))
     assert estimate.wanted_bytes(known, ["B04"]) == 7
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize(
+    "name",
+    [
+        "esa_S2B_MSIL2A_20210122T133229_N0214_R081_T22HBD_20210122T155500.SAFE",
+        "S2A_MSIL2A_20230821T221941_N0509_R029_T01KAB_20230822T021825.SAFE",
+    ],
+)
+def test_the_estimate_is_near_what_real_products_weigh(shared_data: Path, name: str) -> None:
+    from eo_pipeline.acquire.checks import read_manifest
+    from eo_pipeline.acquire.sources.catalogue import key_of
+
+    entries = read_manifest(shared_data / "safe-metadata" / "sentinel2" / name / "manifest.safe")
+    sizes = {key_of(path): entry.size or 0 for path, entry in entries.items()}
+    total = sum(entry.size or 0 for entry in entries.values())
+    bands = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12", "SCL")
+    product = Product("s", "i", "x.SAFE", "sentinel-2-l2a", "48SWE", day(5, 1), "", size=total)
+    guess = estimate.wanted_bytes(product, bands)
+    assert 0.95 < guess / sum(sizes[band] for band in bands) < 1.05
 
 
 def test_a_disk_without_room_is_told_before_anything_comes(site: Site, shelf: Shelf, tmp_path: Path) -> None:
