@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from eo_pipeline.acquire.sources.base import file_of
 from eo_pipeline.cube.smoothing import array_of
 from eo_pipeline.cube.store import NODATA, SCALE, TileStore
 from eo_pipeline.engine import code_digest, write_atomic
@@ -239,10 +240,15 @@ def _inputs(run: SeasonRun) -> list[dict[str, Any]]:
     season = run.plan.season
     root = season.source.root
     sums = _Checksums(run.plan.work / "checksums.json")
-    paths = sorted({path for tile in run.plan.tiles for scene in tile.tile.scenes for path in scene.paths})
+    paths = {path for tile in run.plan.tiles for scene in tile.tile.scenes for path in scene.paths}
+    files = sorted({file for path in paths if (file := file_of(path)) is not None})
     rows: list[dict[str, Any]] = [
-        {"role": "raster", "path": Path(path).relative_to(root).as_posix(), **sums.of(Path(path))}
-        for path in paths
+        {"role": "raster", "path": file.relative_to(root).as_posix(), **sums.of(file)} for file in files
+    ]
+    rows += [
+        {"role": "remote", "path": path.partition("?")[0].removeprefix("/vsicurl/")}
+        for path in sorted(paths)
+        if file_of(path) is None
     ]
     named = {
         "samples": season.classify.samples if season.classify else None,
@@ -257,20 +263,32 @@ def _inputs(run: SeasonRun) -> list[dict[str, Any]]:
         for folder in season.growth.baseline
     ]
     sums.save()
-    for tile in run.plan.tiles:
-        for verdict in run.verdicts[tile.name]:
-            rows.append(
-                {
-                    "role": "scene",
-                    "tile": tile.name,
-                    "date": verdict.date.isoformat(),
-                    "clear_share": round(verdict.clear_share, 4),
-                    "outlier_share": round(verdict.outlier_share, 4),
-                    "rejected": verdict.rejected,
-                    "reason": verdict.reason,
-                }
-            )
+    rows += [row for tile in run.plan.tiles for row in _scene_rows(run, tile)]
+    rows += [
+        {"role": "skipped", "path": item.name, "rejected": True, "reason": item.reason}
+        for item in run.plan.skipped
+    ]
     return rows
+
+
+def _scene_rows(run: SeasonRun, tile: TilePlan) -> list[dict[str, Any]]:
+    """Every scene with the share of the tile that it shows clear, and the verdict on its step."""
+    rows: list[dict[str, Any]] = [{} for _ in tile.tile.scenes]
+    for step, verdict in zip(tile.layout.steps, run.verdicts[tile.name], strict=True):
+        for number in tile.scenes_of(step):
+            scene = tile.tile.scenes[number]
+            rows[number] = {
+                "role": "scene",
+                "tile": tile.name,
+                "date": scene.date.isoformat(),
+                "clear_share": round(run.clear_shares[tile.name][number], 4),
+                "outlier_share": round(verdict.outlier_share, 4),
+                "rejected": verdict.rejected,
+                "reason": verdict.reason,
+            }
+            if scene.name:
+                rows[number]["name"] = scene.name
+    return [row for row in rows if row]
 
 
 def rebuild_report(folder: Path) -> bool:

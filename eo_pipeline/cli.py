@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from eo_pipeline.engine import Progress
     from eo_pipeline.plan import Plan
     from eo_pipeline.run import SeasonRun
+    from eo_pipeline.season import Season
 
 _HELP = """
 Satellite scenes in, crop facts out: maps, areas with intervals, growth, curves, in one run folder.
@@ -36,6 +37,10 @@ moment and given again.
     eo plan examples/cbers-bahia.toml          what a run will do, before it does it
 
     eo run examples/cbers-bahia.toml           the whole season into a run folder
+
+    eo fetch examples/jingning.toml --dry-run  real Sentinel-2: how much, and how long
+
+    eo inspect S2A_MSIL2A_….SAFE               is its reflectance proven?
 
     eo run season.toml --scheduler tcp://10.0.0.5:8786
 
@@ -76,6 +81,10 @@ BlockSize = Annotated[
         help="Side of a block in pixels (512, or 256); smaller needs less memory.",
     ),
 ]
+Fetch = Annotated[
+    bool,
+    typer.Option("--fetch/--no-fetch", help="First fetch what an archive has new; or take what is on disk."),
+]
 _STOPPED = 130  # the shell's code for Ctrl-C
 
 
@@ -110,21 +119,61 @@ def plan(
 
 
 @app.command()
+def ingest(
+    season: SeasonFile,
+    out: Out = None,
+    scheduler: Scheduler = None,
+    workers: Workers = None,
+    block: BlockSize = None,
+    fetch: Fetch = True,
+    as_json: Json = False,
+) -> None:
+    """Bring the season cube up to date: new scenes touch their dekad and no other.
+
+    Example: eo ingest season.toml
+    """
+    with _season_run(season, out, scheduler, workers, block, quiet=as_json, fetch=fetch) as job:
+        verdicts = job.verdicts
+        skipped = job.plan.skipped
+        stores = {tile.name: str(job.stages.store(tile)) for tile in job.plan.tiles}
+    facts = {
+        "cubes": stores,
+        "steps": {
+            name: [
+                {"date": v.date.isoformat(), "clear_share": round(v.clear_share, 4), "reason": v.reason}
+                for v in found
+            ]
+            for name, found in verdicts.items()
+        },
+        "skipped": [{"name": item.name, "reason": item.reason} for item in skipped],
+    }
+    if as_json:
+        _print_json(facts)
+        return
+    for name, found in verdicts.items():
+        kept = [v for v in found if not v.rejected]
+        _say(f"Cube of {name}: {len(kept)} of {len(found)} steps seen; {stores[name]}")
+    for item in skipped:
+        _say(f"Left out: {item.name}: {item.reason}")
+
+
+@app.command()
 def run(
     season: SeasonFile,
     out: Out = None,
     scheduler: Scheduler = None,
     workers: Workers = None,
     block: BlockSize = None,
+    fetch: Fetch = True,
     as_json: Json = False,
 ) -> None:
-    """Do a season from its rasters to the sealed run folder.
+    """Do a season from its rasters to the sealed run folder; from an archive, fetch them first.
 
     Example: eo run examples/cbers-bahia.toml
     """
     from eo_pipeline.assemble import assemble
 
-    with _season_run(season, out, scheduler, workers, block, quiet=as_json) as job:
+    with _season_run(season, out, scheduler, workers, block, quiet=as_json, fetch=fetch) as job:
         manifest = assemble(job)
         folder = job.plan.folder
         rejected = [row for row in manifest.inputs if row.get("rejected")]
@@ -145,7 +194,8 @@ def run(
         return
     _say(f"Run folder: {folder}" + ("  (模拟数据 simulated data)" if manifest.simulated else ""))
     for row in rejected:
-        _say(f"Rejected scene: {row['tile']} {row['date']}: {row['reason']}")
+        what = row["path"] if row["role"] == "skipped" else f"{row['tile']} {row['date']}"
+        _say(f"Rejected scene: {what}: {row['reason']}")
     _print_accuracy(accuracy)
     areas = [row for row in estimates if row["product"] == "area"]
     if areas:
@@ -260,15 +310,18 @@ def verify(folder: RunFolder, as_json: Json = False) -> None:
 # ---- shared
 # -------------------------------------------------------------------------------------------------
 def _plan(season: Path, out: Path | None, block: int | None) -> Plan:
+    from eo_pipeline.plan import make_plan
+
+    return make_plan(_season(season, out), block=block)
+
+
+def _season(path: Path, out: Path | None) -> Season:
     from dataclasses import replace
 
-    from eo_pipeline.plan import make_plan
     from eo_pipeline.season import read_season
 
-    found = read_season(season)
-    if out is not None:
-        found = replace(found, output_root=out.resolve())
-    return make_plan(found, block=block)
+    found = read_season(path)
+    return found if out is None else replace(found, output_root=out.resolve())
 
 
 @contextmanager
@@ -280,9 +333,20 @@ def _season_run(
     block: int | None,
     *,
     quiet: bool,
+    fetch: bool = False,
 ) -> Iterator[SeasonRun]:
     """A run ready to go, alone on its work folder, with progress bars unless `quiet`."""
-    planned = _plan(season, out, block)
+    found = _season(season, out)
+    products = None
+    if found.source.sentinel and found.source.sentinel.providers:
+        from eo_pipeline.cli_fetch import bytes_bar
+        from eo_pipeline.remote import acquire
+
+        with bytes_bar(quiet=quiet) as show:
+            products = acquire(found, fetch=fetch, on_progress=show)
+    from eo_pipeline.plan import make_plan
+
+    planned = make_plan(found, block=block, products=products)
     from eo_pipeline.engine import Engine
     from eo_pipeline.run import SeasonRun
 
@@ -497,11 +561,10 @@ def _without_nan(value: Any) -> Any:
 
 
 def _register() -> None:
-    from eo_pipeline import cli_fetch, cli_models, cli_simulate
+    from eo_pipeline import cli_fetch, cli_inspect, cli_models, cli_simulate, cli_sources
 
-    cli_fetch.register(app)
-    cli_models.register(app)
-    cli_simulate.register(app)
+    for group in (cli_sources, cli_fetch, cli_inspect, cli_models, cli_simulate):
+        group.register(app)
 
 
 _register()

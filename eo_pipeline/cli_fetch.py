@@ -76,7 +76,7 @@ def fetch(
             plan = plan_season(season, archives, bytes_per_s=rate, options=options)
             result = plan.completeness
         else:
-            with _bar(quiet=as_json) as on_progress:
+            with bytes_bar(quiet=as_json) as on_progress:
                 result = fetch_season(season, archives, on_progress=on_progress, options=options)
     if as_json:
         document = result.as_dict() | ({"plan": _plan_facts(plan)} if plan else {})
@@ -103,7 +103,7 @@ def _told() -> Iterator[None]:
 
 
 @contextmanager
-def _bar(*, quiet: bool) -> Iterator[Callable[[FetchProgress], None]]:
+def bytes_bar(*, quiet: bool) -> Iterator[Callable[[FetchProgress], None]]:
     """A bar of bytes on the error stream."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn

@@ -14,9 +14,12 @@ if TYPE_CHECKING:
     from affine import Affine
     from rasterio.windows import Window
 
-#: Side of a block in pixels. Its memory is stated by the plan; 512 keeps a season of 36 dekads and 10 bands
-#: near 0.5 GB.
+#: Side in pixels of a block that products are made of. Its memory is stated by the plan; 512 keeps a season
+#: of 36 dekads and 10 bands near 0.5 GB.
 BLOCK: Final = 512
+#: Side of a block that Sentinel-2 products are read in: 2 × 2 internal tiles of a 10 m band of JP2, one of a
+#: 20 m band, so that each is decoded once.
+INGEST_BLOCK: Final = 2048
 #: In tiles of at most `SMALL_TILE` pixels a side blocks are smaller, so that several cores find work.
 SMALL_BLOCK: Final = 256
 SMALL_TILE: Final = 1024

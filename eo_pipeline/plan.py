@@ -4,19 +4,31 @@ disk.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from eo_pipeline.acquire.sources.base import Scene, Tile, scene_token
-from eo_pipeline.acquire.sources.folder import open_source
 from eo_pipeline.cube.indices import missing_for
-from eo_pipeline.cube.ingest import tested_bands
+from eo_pipeline.cube.ingest import ingest_bytes, screen_bytes, tested_bands
 from eo_pipeline.cube.store import Layout
-from eo_pipeline.cube.two_pass import ingest_bytes, screen_bytes
 from eo_pipeline.engine import digest_of
 from eo_pipeline.errors import SeasonFileError, SourceError
-from eo_pipeline.grid import BLOCK, SMALL_BLOCK, SMALL_TILE, Block, TimeStep, cut, dekads, native_steps
+from eo_pipeline.grid import (
+    BLOCK,
+    INGEST_BLOCK,
+    SMALL_BLOCK,
+    SMALL_TILE,
+    Block,
+    TimeStep,
+    cut,
+    dekads,
+    native_steps,
+)
+from eo_pipeline.scenes.clouds import mask_bytes
+from eo_pipeline.scenes.sentinel2 import Sentinel2Product
+from eo_pipeline.scenes.source import SentinelSource, SkippedProduct, open_source
 from eo_pipeline.season import Season
 
 #: Pixels × scenes × bands a worker screens and composes a second, measured on two cores; for the estimate
@@ -30,10 +42,13 @@ WORKER_BYTES: Final = 350_000_000
 
 @dataclass(frozen=True, slots=True)
 class TilePlan:
-    """A tile, its cube's layout and its blocks. `tokens` change when a scene's files change."""
+    """A tile, its cube's layout and its blocks: `ingest_blocks` as scenes are read, `blocks` as products are
+    made. `tokens` change when a scene's files change.
+    """
 
     tile: Tile
     layout: Layout
+    ingest_blocks: tuple[Block, ...]
     blocks: tuple[Block, ...]
     tokens: tuple[str, ...]
 
@@ -42,20 +57,24 @@ class TilePlan:
         """The tile's name."""
         return self.tile.name
 
-    def scenes_in(self, step: TimeStep) -> int:
-        """Scenes of one step."""
-        return sum(step.holds(scene.date) for scene in self.tile.scenes)
+    def scenes_of(self, step: TimeStep) -> tuple[int, ...]:
+        """Numbers of the tile's scenes that belong to one step."""
+        return tuple(n for n, scene in enumerate(self.tile.scenes) if step.holds(scene.date))
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A run before it starts. `bands` are the cube's; `features` and `indices` are made of them."""
+    """A run before it starts. `bands` are the cube's; `features` and `indices` are made of them.
+
+    `skipped` are products that were found and are not used: quarantined, unreadable, or an older processing
+    of one that is.
+    """
 
     season: Season
     tiles: tuple[TilePlan, ...]
     bands: tuple[str, ...]
     steps: tuple[TimeStep, ...]
-    block: int
+    skipped: tuple[SkippedProduct, ...]
 
     @property
     def work(self) -> Path:
@@ -74,7 +93,7 @@ class Plan:
 
     @property
     def blocks(self) -> int:
-        """Blocks of all tiles."""
+        """Blocks of all tiles that products are made of."""
         return sum(len(item.blocks) for item in self.tiles)
 
     @property
@@ -114,8 +133,17 @@ class Plan:
         return (ingest / _INGEST_SPEED + products / _PRODUCT_SPEED) / max(1, min(workers, self.blocks))
 
 
-def make_plan(season: Season, *, block: int | None = None) -> Plan:
+def make_plan(
+    season: Season, *, block: int | None = None, products: Sequence[Sentinel2Product] | None = None
+) -> Plan:
     """Look at the source's headers and lay out the run.
+
+    Parameters
+    ----------
+    block : int, optional
+        Side of a block in pixels, instead of what suits the images.
+    products : sequence of Sentinel2Product, optional
+        What an archive holds, where the season reads windows of it.
 
     Raises
     ------
@@ -124,7 +152,8 @@ def make_plan(season: Season, *, block: int | None = None) -> Plan:
     SeasonFileError
         Features or indices that the bands cannot give.
     """
-    tiles = open_source(season).tiles()
+    source = open_source(season, products=products)
+    tiles = source.tiles()
     masks = season.source.mask_bands
     bands = tuple(asset.band for asset in tiles[0].scenes[0].assets if asset.band not in masks)
     if not bands:
@@ -132,10 +161,11 @@ def make_plan(season: Season, *, block: int | None = None) -> Plan:
             f"{season.source.root}: every band found is a mask; nothing is left to measure with."
         )
     _check_features(season, bands)
-    if block is None:
-        # a matter of the images alone, never of the machine: another machine continues with the same blocks
-        largest = max(max(tile.grid.shape) for tile in tiles)
-        block = SMALL_BLOCK if largest <= SMALL_TILE else BLOCK
+    # a matter of the images alone, never of the machine: another machine continues with the same blocks
+    largest = max(max(tile.grid.shape) for tile in tiles)
+    usual = SMALL_BLOCK if largest <= SMALL_TILE else BLOCK
+    reading = block or (usual if season.source.sentinel is None else max(usual, INGEST_BLOCK))
+    making = min(block or usual, BLOCK)
     if season.step == "dekad":
         steps = dekads(season.start, season.end)
     else:
@@ -143,16 +173,24 @@ def make_plan(season: Season, *, block: int | None = None) -> Plan:
     plans = []
     for tile in tiles:
         own = steps if season.step == "dekad" else native_steps([scene.date for scene in tile.scenes])
-        layout = Layout(tile.name, tile.grid, bands, own, block)
-        tokens = tuple(map(scene_token, tile.scenes))
-        plans.append(TilePlan(tile, layout, tuple(cut(tile.name, tile.grid, size=block)), tokens))
+        layout = Layout(tile.name, tile.grid, bands, own, reading, making)
+        plans.append(
+            TilePlan(
+                tile,
+                layout,
+                tuple(cut(tile.name, tile.grid, size=reading)),
+                tuple(cut(tile.name, tile.grid, size=making)),
+                tuple(map(scene_token, tile.scenes)),
+            )
+        )
     if season.classify and len({item.layout.steps for item in plans}) > 1:
         raise SeasonFileError(
             f"{season.path}: [classify] needs the same dates in every tile, but with step “native” they "
             "differ. "
             'Set [season] step = "dekad".'
         )
-    return Plan(season, tuple(plans), bands, steps, block)
+    skipped = source.skipped if isinstance(source, SentinelSource) else ()
+    return Plan(season, tuple(plans), bands, steps, skipped)
 
 
 def _check_features(season: Season, bands: tuple[str, ...]) -> None:
@@ -167,14 +205,18 @@ def _check_features(season: Season, bands: tuple[str, ...]) -> None:
 
 
 def _tile_bytes(item: TilePlan, plan: Plan) -> int:
-    largest = max(item.blocks, key=lambda block: block.height * block.width)
-    pixels = largest.height * largest.width
-    busiest = max(item.scenes_in(step) for step in item.layout.steps)
+    reading, making = (
+        max(blocks, key=lambda block: block.height * block.width)
+        for blocks in (item.ingest_blocks, item.blocks)
+    )
+    pixels = making.height * making.width
+    busiest = max(len(item.scenes_of(step)) for step in item.layout.steps)
     features = len(plan.season.classify.features) if plan.season.classify else 0
     steps, bands = len(item.layout.steps), len(plan.bands)
     return max(
-        screen_bytes(len(item.tile.scenes), len(tested_bands(plan.bands)), largest),
-        ingest_bytes(busiest, bands, steps, largest),
+        mask_bytes(item.tile.grid) if plan.season.source.sentinel else 0,
+        ingest_bytes(busiest, bands, reading),
+        screen_bytes(steps, len(tested_bands(plan.bands)), making),
         # reflectance as int16 and float32, one index observed, smoothed and in double precision
         pixels * steps * (6 * bands + 24),
         pixels * steps * (6 * bands + 8 * features) + 200_000_000 if features else 0,
@@ -183,7 +225,7 @@ def _tile_bytes(item: TilePlan, plan: Plan) -> int:
 
 def plan_digest(plan: Plan) -> str:
     """A hash of everything that decides the cube."""
-    return digest_of([[item.name, item.tokens] for item in plan.tiles], plan.bands, plan.block)
+    return digest_of([[item.name, item.tokens] for item in plan.tiles], plan.bands)
 
 
 def scenes_of(plan: Plan) -> tuple[Scene, ...]:

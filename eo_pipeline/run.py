@@ -16,11 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from eo_pipeline.cube.ingest import tested_bands
+from eo_pipeline.cube.ingest import judge_steps, tested_bands
 from eo_pipeline.cube.smoothing import array_of
 from eo_pipeline.cube.store import NODATA, TileStore
-from eo_pipeline.cube.two_pass import judge_scenes
-from eo_pipeline.engine import Engine, Result, locked
+from eo_pipeline.engine import Engine, Result, Task, done_result, locked
 from eo_pipeline.errors import RunFolderError, SourceError
 from eo_pipeline.plan import Plan, TilePlan
 from eo_pipeline.products.classify import (
@@ -46,7 +45,7 @@ from eo_pipeline.products.samples import check_labels, place, read_shapes, value
 from eo_pipeline.products.sampling import require_probability_sample
 from eo_pipeline.publish.contract import read_manifest, read_series
 from eo_pipeline.scenes.clouds import SceneVerdict
-from eo_pipeline.stages import Stages
+from eo_pipeline.stages import STAGES, Stages
 
 
 @dataclass
@@ -56,6 +55,7 @@ class SeasonRun:
     plan: Plan
     engine: Engine
     timings: dict[str, float] = field(default_factory=dict)
+    _covered: dict[str, int] = field(default_factory=dict)
 
     @functools.cached_property
     def stages(self) -> Stages:
@@ -81,16 +81,77 @@ class SeasonRun:
 
     # ---- stages -----------------------------------------------------------------------------------------
     @functools.cached_property
+    def cube(self) -> list[Result]:
+        """The season cube of every tile: one composite a step, each from the step's own scenes.
+
+        Returns what the tasks of stage "ingest" told, in their order.
+        """
+        if masks := self.stages.mask():
+            self._run("mask", masks)
+        tasks = self.stages.ingest()
+        for tile in self.plan.tiles:
+            store = TileStore(self.stages.store(tile))
+            if not store.matches(tile.layout):
+                # markers of the old store must not vouch for the new one
+                for stage in STAGES:
+                    if stage not in ("mask", "train"):
+                        shutil.rmtree(self.plan.work / "tasks" / stage / tile.name, ignore_errors=True)
+                store.create(tile.layout)
+            for index in self.plan.season.growth.indices:
+                store.require(tile.layout, array_of(index), "int16", NODATA, steps=True)
+            for name, dtype, fill in (
+                (CROP_TYPE, "uint8", CLASS_NODATA),
+                (CONFIDENCE, "uint8", CONFIDENCE_NODATA),
+                (GROWTH, "uint8", 0),
+                (ANOMALY, "int16", NODATA),
+            ):
+                store.require(tile.layout, name, dtype, fill)
+        with self._updating(tasks):
+            return self._run("ingest", tasks)
+
+    @functools.cached_property
+    def clear_shares(self) -> dict[str, list[float]]:
+        """By tile, the share of what was ever seen clear that each scene shows clear."""
+        _ = self.verdicts
+        counts = {tile.name: [0] * len(tile.tile.scenes) for tile in self.plan.tiles}
+        steps = {tile.name: tile for tile in self.plan.tiles}
+        for task, result in zip(self.stages.ingest(), self.cube, strict=True):
+            numbers = steps[task.tile].scenes_of(task.arguments["step"])
+            for number, found in zip(numbers, result["scenes"], strict=True):
+                counts[task.tile][number] += int(found["usable"])
+        return {
+            name: [count / max(1, self._covered[name]) for count in pixels] for name, pixels in counts.items()
+        }
+
+    @contextmanager
+    def _updating(self, tasks: Sequence[Task]) -> Iterator[None]:
+        """Tell readers of the cubes which steps are in the making, until all of their blocks are done."""
+        changing: dict[str, set[int]] = {tile.name: set() for tile in self.plan.tiles}
+        for task in tasks:
+            if done_result(task.marker, task.key) is None:
+                changing[task.tile].add(int(task.arguments["number"]))
+        stores = {tile.name: TileStore(self.stages.store(tile)) for tile in self.plan.tiles}
+        for name, steps in changing.items():
+            if steps:
+                stores[name].begin(sorted(steps))
+        yield
+        for name, steps in changing.items():
+            if steps:
+                stores[name].commit(sorted(steps))
+
+    @functools.cached_property
     def verdicts(self) -> dict[str, tuple[SceneVerdict, ...]]:
-        """Of each tile's scenes, by date: kept or rejected, and why."""
+        """Of each tile's steps, by date: kept or rejected, and why."""
+        _ = self.cube
         tasks = self.stages.screen()
         results = self._run("screen", tasks)
         by_tile: dict[str, list[Result]] = {}
         for task, result in zip(tasks, results, strict=True):
             by_tile.setdefault(task.tile, []).append(result)
+        self._covered = {name: sum(int(item["covered"]) for item in found) for name, found in by_tile.items()}
         tested = bool(tested_bands(self.plan.bands))
         verdicts = {
-            tile.name: judge_scenes(tile.tile.scenes, by_tile[tile.name], tested=tested)
+            tile.name: judge_steps(tile.layout.steps, by_tile[tile.name], tested=tested)
             for tile in self.plan.tiles
         }
         for tile in self.plan.tiles:
@@ -104,57 +165,39 @@ class SeasonRun:
         return verdicts
 
     @functools.cached_property
-    def cube(self) -> None:
-        """The season cube of every tile."""
-        kept = {name: [not v.rejected for v in verdicts] for name, verdicts in self.verdicts.items()}
-        for tile in self.plan.tiles:
-            store = TileStore(self.stages.store(tile))
-            if not store.matches(tile.layout):
-                # markers of the old store must not vouch for the new one
-                for stage in ("ingest", "index", "classify", "growth"):
-                    shutil.rmtree(self.plan.work / "tasks" / stage / tile.name, ignore_errors=True)
-                store.create(tile.layout)
-            for index in self.plan.season.growth.indices:
-                store.require(tile.layout, array_of(index), "int16", NODATA, steps=True)
-            for name, dtype, fill in (
-                (CROP_TYPE, "uint8", CLASS_NODATA),
-                (CONFIDENCE, "uint8", CONFIDENCE_NODATA),
-                (GROWTH, "uint8", 0),
-                (ANOMALY, "int16", NODATA),
-            ):
-                store.require(tile.layout, name, dtype, fill)
-        self._run("ingest", self.stages.ingest(kept))
+    def kept(self) -> dict[str, tuple[bool, ...]]:
+        """By tile, the steps that take part in the products."""
+        return {name: tuple(not v.rejected for v in found) for name, found in self.verdicts.items()}
 
     @functools.cached_property
     def indices(self) -> None:
         """Smoothed indices."""
-        _ = self.cube
-        self._run("index", self.stages.index())
+        self._run("index", self.stages.index(self.kept))
 
     @functools.cached_property
     def training(self) -> Result | None:
         """Accuracy of the crop map's model; None where the season makes no map."""
         if self.plan.season.classify is None:
             return None
-        _ = self.cube
+        kept = self.kept
         if not (self.stages.model / "card.json").is_file() or not self.stages.out_of_fold.is_file():
             shutil.rmtree(self.plan.work / "tasks" / "train", ignore_errors=True)
         with self.timed("train"):
             # in this process: one task, with threads of its own
             alone = Engine(workers=0)
-            return alone.run("train", self.stages.train(on_progress=self.engine.tell))[0]
+            return alone.run("train", self.stages.train(kept, on_progress=self.engine.tell))[0]
 
     @functools.cached_property
     def crop_map(self) -> None:
         """Class and confidence of every pixel."""
         if self.training is not None:
-            self._run("classify", self.stages.classify())
+            self._run("classify", self.stages.classify(self.kept))
 
     @functools.cached_property
     def sums(self) -> dict[Zone, Sums]:
         """Curves and areas of classes, units and parcels."""
         _ = self.indices, self.crop_map
-        tasks = self.stages.curves()
+        tasks = self.stages.curves(self.kept)
         if lost := [task for task in tasks if not Path(task.arguments["output"]).is_file()]:
             for task in lost:
                 task.marker.unlink(missing_ok=True)
@@ -193,7 +236,7 @@ class SeasonRun:
     def growth_rows(self) -> list[Row]:
         """Growth shares by crop and unit; writes the growth maps."""
         baselines = {tile.name: self._baselines(tile) for tile in self.plan.tiles}
-        results = self._run("growth", self.stages.growth(self.medians, baselines))
+        results = self._run("growth", self.stages.growth(self.medians, baselines, self.kept))
         return growth_estimates(self.plan.season, results, method=self.growth_method)
 
     def _baselines(self, tile: TilePlan) -> tuple[Baseline, ...]:
@@ -251,7 +294,7 @@ class SeasonRun:
     def class_pixels(self) -> dict[str, int]:
         """Pixels of the crop map by class, all tiles."""
         _ = self.crop_map
-        results = self._run("classify", self.stages.classify())
+        results = self._run("classify", self.stages.classify(self.kept))
         return {
             item.name: sum(int(result["pixels"].get(str(item.code), 0)) for result in results)
             for item in self.plan.season.classes

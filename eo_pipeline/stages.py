@@ -12,20 +12,27 @@ from pathlib import Path
 from typing import Any, Final
 
 from eo_pipeline.acquire.sources.base import stamp
+from eo_pipeline.cube.ingest import ingest_step, screen_block
 from eo_pipeline.cube.smoothing import smooth_block
 from eo_pipeline.cube.store import TileStore
-from eo_pipeline.cube.two_pass import ingest_block, screen_block
 from eo_pipeline.engine import Progress, Result, Task, done_result, task_key
-from eo_pipeline.grid import Block
+from eo_pipeline.grid import Block, TimeStep
 from eo_pipeline.plan import Plan, TilePlan
 from eo_pipeline.products.classify import CROP_TYPE, classify_block, train_map
 from eo_pipeline.products.curves import curves_block
 from eo_pipeline.products.growth_map import Baseline, growth_block
 from eo_pipeline.products.zonal import ZoneUnit, read_units
 from eo_pipeline.publish.contract import MANIFEST
+from eo_pipeline.scenes.clouds import mask_scene
 
 #: In the order they run.
-STAGES: Final = ("screen", "ingest", "index", "train", "classify", "curves", "growth")
+STAGES: Final = ("mask", "ingest", "screen", "index", "train", "classify", "curves", "growth")
+#: Stages of a season with samples only.
+_MAPPED = ("train", "classify")
+
+
+#: By tile, which of its steps take part.
+Kept = Mapping[str, Sequence[bool]]
 
 
 @dataclass(frozen=True)
@@ -39,9 +46,10 @@ class Stages:
         """The tile's cube."""
         return self.plan.work / "cube" / f"{tile.name}.zarr"
 
-    def mask_file(self, block: Block) -> Path:
-        """Usable pixels of the block's scenes."""
-        return self.plan.work / "screen" / block.tile / f"{block.id}.npz"
+    def mask_file(self, tile: TilePlan, number: int) -> Path:
+        """Usable pixels of one scene of a tile."""
+        scene = tile.tile.scenes[number]
+        return self.plan.work / "mask" / tile.name / f"{scene.date:%Y%m%d}-{tile.tokens[number][:12]}.npz"
 
     def sums_file(self, block: Block) -> Path:
         """Sums of the block's curves."""
@@ -62,19 +70,25 @@ class Stages:
         return self.plan.work / "tasks" / stage / tile / f"{block}.json"
 
     # ---- keys -------------------------------------------------------------------------------------------
-    def screen_key(self, tile: TilePlan, block: Block) -> str:
-        return task_key(
-            "screen", block.tile, block.id, block.height, block.width, self._tokens(tile), self._masks()
-        )
+    def mask_key(self, tile: TilePlan, number: int) -> str:
+        grid = (tile.tile.grid, tile.tile.owned)
+        return task_key("mask", tile.tokens[number], repr(grid), repr(self.plan.season.source.sentinel))
 
-    def ingest_key(self, tile: TilePlan, block: Block) -> str:
-        # a scene is judged over its whole tile, so every block depends on the screening of all
-        return task_key(
-            "ingest", block.id, self._tile_key(tile), [(s.start, s.end) for s in tile.layout.steps]
-        )
+    def ingest_key(self, tile: TilePlan, block: Block, step: TimeStep) -> str:
+        # of a step's own scenes alone: a new one touches its dekad and no other
+        tokens = sorted(tile.tokens[number] for number in tile.scenes_of(step))
+        where = (repr(block), repr(tile.tile.grid), tile.tile.owned)
+        return task_key("ingest", where, (step.start, step.end), tokens, self.plan.bands, self._masks())
+
+    def screen_key(self, tile: TilePlan, block: Block) -> str:
+        return task_key("screen", block.id, block.height, block.width, self._cube_keys[tile.name])
+
+    def judged_key(self, tile: TilePlan, block: Block) -> str:
+        """Key of a block's usable reflectance: a step is judged over its whole tile, so on all its blocks."""
+        return task_key("judged", block.id, block.height, block.width, self._tile_keys[tile.name])
 
     def index_key(self, tile: TilePlan, block: Block) -> str:
-        return task_key("index", self.ingest_key(tile, block), self.plan.season.growth.indices)
+        return task_key("index", self.judged_key(tile, block), self.plan.season.growth.indices)
 
     @functools.cached_property
     def train_key(self) -> str:
@@ -82,14 +96,14 @@ class Stages:
         assert spec is not None
         files = [stamp(str(path)) for path in (spec.samples, spec.sample_table) if path]
         stamps = [(item.path, item.bytes, item.mtime_ns) for item in files]
-        cubes = [] if spec.samples.suffix.lower() == ".npz" else [self._tile_key(t) for t in self.plan.tiles]
+        cubes = [] if spec.samples.suffix.lower() == ".npz" else list(self._tile_keys.values())
         classes = [item.name for item in season.classes]
         dates = self.plan.tiles[0].layout.dates
         return task_key("train", stamps, repr(spec), classes, cubes, dates, self.plan.bands)
 
     def classify_key(self, tile: TilePlan, block: Block) -> str:
         codes = {item.name: item.code for item in self.plan.season.classes}
-        return task_key("classify", self.ingest_key(tile, block), self.train_key, codes)
+        return task_key("classify", self.judged_key(tile, block), self.train_key, codes)
 
     def curves_key(self, tile: TilePlan, block: Block) -> str:
         mapped = self.classify_key(tile, block) if self.plan.season.classify else ""
@@ -108,20 +122,31 @@ class Stages:
         return task_key("all-curves", keys)
 
     @functools.cached_property
+    def _cube_keys(self) -> dict[str, str]:
+        """By tile, the key of its composites."""
+        return {
+            tile.name: task_key(
+                "cube",
+                [
+                    self.ingest_key(tile, block, step)
+                    for block in tile.ingest_blocks
+                    for step in tile.layout.steps
+                ],
+            )
+            for tile in self.plan.tiles
+        }
+
+    @functools.cached_property
     def _tile_keys(self) -> dict[str, str]:
+        """By tile, the key of its screened cube."""
         return {
             tile.name: task_key("tile", [self.screen_key(tile, block) for block in tile.blocks])
             for tile in self.plan.tiles
         }
 
-    def _tile_key(self, tile: TilePlan) -> str:
-        return self._tile_keys[tile.name]
-
-    def _tokens(self, tile: TilePlan) -> tuple[str, ...]:
-        return tile.tokens
-
     def _masks(self) -> list[Any]:
-        return [(rule.band, rule.clear) for rule in self.plan.season.source.masks]
+        source = self.plan.season.source
+        return [[(rule.band, rule.clear) for rule in source.masks], repr(source.sentinel)]
 
     def _zone_stamps(self) -> list[Any]:
         region = self.plan.season.region
@@ -154,43 +179,76 @@ class Stages:
         return tuple(scopes)
 
     # ---- tasks ------------------------------------------------------------------------------------------
+    def mask(self) -> list[Task]:
+        """One task a scene: which of its pixels are clear. None where the season's own rules say so."""
+        if self.plan.season.source.sentinel is None:
+            return []
+        return [
+            Task(
+                "mask",
+                tile.name,
+                self.mask_file(tile, number).stem,
+                self.mask_key(tile, number),
+                self.marker("mask", tile.name, self.mask_file(tile, number).stem),
+                mask_scene,
+                {
+                    "scene": scene,
+                    "grid": tile.tile.grid,
+                    "owned": tile.tile.owned,
+                    "clouds": self.plan.season.source.sentinel,
+                    "mask_file": self.mask_file(tile, number),
+                },
+            )
+            for tile in self.plan.tiles
+            for number, scene in enumerate(tile.tile.scenes)
+        ]
+
+    def ingest(self) -> list[Task]:
+        """One task a block and step: the step's composite of the block, from the step's own scenes."""
+        masked = self.plan.season.source.sentinel is not None
+        tasks = []
+        for tile in self.plan.tiles:
+            for position, step in enumerate(tile.layout.steps):
+                numbers = tile.scenes_of(step)
+                for block in tile.ingest_blocks:
+                    name = f"{step.start:%Y%m%d}-{block.id}"
+                    arguments = {
+                        "block": block,
+                        "number": position,
+                        "step": step,
+                        "scenes": tuple(tile.tile.scenes[n] for n in numbers),
+                        "mask_files": tuple(self.mask_file(tile, n) for n in numbers) if masked else (),
+                        "bands": self.plan.bands,
+                        "masks": self.plan.season.source.masks,
+                        "owned": tile.tile.owned,
+                        "store": self.store(tile),
+                    }
+                    marker = self.marker("ingest", tile.name, name)
+                    key = self.ingest_key(tile, block, step)
+                    tasks.append(Task("ingest", tile.name, name, key, marker, ingest_step, arguments))
+        return tasks
+
     def screen(self) -> list[Task]:
-        """One task a block: usable pixels of every scene."""
+        """One task a block: what the clear views of the season tell of each other."""
 
         def arguments(tile: TilePlan, block: Block) -> Mapping[str, Any]:
             return {
                 "block": block,
-                "scenes": tile.tile.scenes,
+                "store": self.store(tile),
                 "bands": self.plan.bands,
-                "masks": self.plan.season.source.masks,
-                "mask_file": self.mask_file(block),
+                "steps": tile.layout.steps,
             }
 
         return self._tasks("screen", screen_block, self.screen_key, arguments)
 
-    def ingest(self, kept: Mapping[str, Sequence[bool]] | None = None) -> list[Task]:
-        """One task a block: the cube. `kept` says of each tile's scenes which take part."""
-
-        def arguments(tile: TilePlan, block: Block) -> Mapping[str, Any]:
-            return {
-                "block": block,
-                "scenes": tile.tile.scenes,
-                "kept": tuple(kept[tile.name]) if kept else (),
-                "bands": self.plan.bands,
-                "steps": tile.layout.steps,
-                "mask_file": self.mask_file(block),
-                "store": self.store(tile),
-            }
-
-        return self._tasks("ingest", ingest_block, self.ingest_key, arguments)
-
-    def index(self) -> list[Task]:
-        """One task a block: smoothed indices."""
+    def index(self, kept: Kept | None = None) -> list[Task]:
+        """One task a block: smoothed indices. `kept` says of each tile's steps which take part."""
 
         def arguments(tile: TilePlan, block: Block) -> Mapping[str, Any]:
             return {
                 "block": block,
                 "store": self.store(tile),
+                "kept": (kept or {}).get(tile.name, ()),
                 "bands": self.plan.bands,
                 "dates": tile.layout.dates,
                 "indices": self.plan.season.growth.indices,
@@ -198,12 +256,15 @@ class Stages:
 
         return self._tasks("index", smooth_block, self.index_key, arguments)
 
-    def train(self, on_progress: Callable[[Progress], None] | None = None) -> list[Task]:
+    def train(
+        self, kept: Kept | None = None, on_progress: Callable[[Progress], None] | None = None
+    ) -> list[Task]:
         """One task: the model and its accuracy. It runs in this process, where it can tell of its steps."""
         arguments = {
             "season": self.plan.season,
             "layouts": [tile.layout for tile in self.plan.tiles],
             "stores": [self.store(tile) for tile in self.plan.tiles],
+            "kept": [(kept or {}).get(tile.name, ()) for tile in self.plan.tiles],
             "model": self.model,
             "out_of_fold": self.out_of_fold,
             "on_progress": on_progress,
@@ -211,7 +272,7 @@ class Stages:
         marker = self.marker("train", "all", "model")
         return [Task("train", "all", "model", self.train_key, marker, train_map, arguments)]
 
-    def classify(self) -> list[Task]:
+    def classify(self, kept: Kept | None = None) -> list[Task]:
         """One task a block: class and confidence."""
         spec = self.plan.season.classify
         assert spec is not None
@@ -221,6 +282,7 @@ class Stages:
             return {
                 "block": block,
                 "store": self.store(tile),
+                "kept": (kept or {}).get(tile.name, ()),
                 "bands": self.plan.bands,
                 "features": spec.features,
                 "codes": codes,
@@ -230,7 +292,7 @@ class Stages:
 
         return self._tasks("classify", classify_block, self.classify_key, arguments)
 
-    def curves(self) -> list[Task]:
+    def curves(self, kept: Kept | None = None) -> list[Task]:
         """One task a block: sums of units, parcels and classes."""
 
         def arguments(tile: TilePlan, block: Block) -> Mapping[str, Any]:
@@ -238,6 +300,7 @@ class Stages:
                 "block": block,
                 "grid": tile.tile.grid,
                 "store": self.store(tile),
+                "kept": (kept or {}).get(tile.name, ()),
                 "bands": self.plan.bands,
                 "dates": tile.layout.dates,
                 "indices": self.plan.season.growth.indices,
@@ -252,8 +315,9 @@ class Stages:
         self,
         medians: Mapping[str, Mapping[int, Sequence[float]]] | None = None,
         baselines: Mapping[str, Sequence[Baseline]] | None = None,
+        kept: Kept | None = None,
     ) -> list[Task]:
-        """One task a block: growth and anomaly. Both arguments are by tile; without them only keys are
+        """One task a block: growth and anomaly. The arguments are by tile; without them only keys are
         right.
         """
 
@@ -262,6 +326,7 @@ class Stages:
                 "block": block,
                 "grid": tile.tile.grid,
                 "store": self.store(tile),
+                "kept": (kept or {}).get(tile.name, ()),
                 "index": self.plan.season.growth.index,
                 "dates": tile.layout.dates,
                 "medians": (medians or {}).get(tile.name, {}),
@@ -296,7 +361,7 @@ class Stages:
     # ---- what is left to do -----------------------------------------------------------------------------
     def of(self, stage: str) -> list[Task]:
         """Tasks of a stage by its name; none where the season has no such stage."""
-        if stage in ("train", "classify") and self.plan.season.classify is None:
+        if stage in _MAPPED and self.plan.season.classify is None:
             return []
         tasks: list[Task] = getattr(self, stage)()
         return tasks
@@ -308,6 +373,6 @@ class Stages:
         for stage in STAGES:
             tasks = self.of(stage)
             done = [done_result(task.marker, task.key) is not None for task in tasks]
-            lost = not stored and stage not in ("screen", "train")
+            lost = not stored and stage not in ("mask", "train")
             counts[stage] = (len(tasks) if lost else done.count(False), len(tasks))
         return counts

@@ -38,11 +38,12 @@ def smooth_block(
     *,
     block: Block,
     store: Path,
+    kept: Sequence[bool],
     bands: Sequence[str],
     dates: Sequence[date],
     indices: Sequence[str],
 ) -> Result:
-    """Smooth each index of one block and write it.
+    """Smooth each index of one block over the steps that are `kept`, and write it.
 
     Returns
     -------
@@ -50,7 +51,7 @@ def smooth_block(
         `curves`: pixels that got a curve, an index.
     """
     tile = TileStore(store)
-    reflectance = tile.read_values("reflectance", block)
+    reflectance = tile.read_clear(block, kept)
     curves: dict[str, int] = {}
     for index in indices:
         observed = observed_index(reflectance, bands, index)

@@ -47,7 +47,9 @@ _SETTINGS: TrainingSettings | None = None
 _BATCH: Final = 8192
 
 
-def training_samples(season: Season, layouts: Sequence[Layout], stores: Sequence[Path]) -> Samples:
+def training_samples(
+    season: Season, layouts: Sequence[Layout], stores: Sequence[Path], kept: Sequence[Sequence[bool]]
+) -> Samples:
     """The samples of the season as training arrays, in the model's channel order."""
     spec = season.classify
     assert spec is not None
@@ -55,7 +57,7 @@ def training_samples(season: Season, layouts: Sequence[Layout], stores: Sequence
     if spec.samples.suffix.lower() == ".npz":
         steps = len(layouts[0].steps)
         return samples_from_npz(spec, classes, steps=steps, features=spec.features)
-    return samples_from_cube(spec, classes, layouts, stores)
+    return samples_from_cube(spec, classes, layouts, stores, kept)
 
 
 def train_map(
@@ -63,6 +65,7 @@ def train_map(
     season: Season,
     layouts: Sequence[Layout],
     stores: Sequence[Path],
+    kept: Sequence[Sequence[bool]],
     model: Path,
     out_of_fold: Path,
     on_progress: Callable[[Progress], None] | None = None,
@@ -77,7 +80,7 @@ def train_map(
     """
     spec = season.classify
     assert spec is not None
-    samples = training_samples(season, layouts, stores)
+    samples = training_samples(season, layouts, stores, kept)
     present = sorted(set(samples.labels.tolist()))
     if len(present) < 2:
         raise SampleError(
@@ -233,6 +236,7 @@ def classify_block(
     *,
     block: Block,
     store: Path,
+    kept: Sequence[bool],
     bands: Sequence[str],
     features: Sequence[str],
     codes: Mapping[str, int],
@@ -251,7 +255,7 @@ def classify_block(
     """
     network = _load(str(model), model_key)
     tile = TileStore(store)
-    reflectance = tile.read_values("reflectance", block)
+    reflectance = tile.read_clear(block, kept)
     series = feature_series(reflectance, bands, features)  # (step, feature, y, x)
     del reflectance
     flat = series.reshape(*series.shape[:2], -1)

@@ -149,6 +149,7 @@ def curves_block(
     block: Block,
     grid: Grid,
     store: Path,
+    kept: Sequence[bool],
     bands: Sequence[str],
     dates: Sequence[date],
     indices: Sequence[str],
@@ -169,7 +170,7 @@ def curves_block(
         `zones`: number of zones met.
     """
     tile = TileStore(store)
-    reflectance = tile.read_values("reflectance", block)
+    reflectance = tile.read_clear(block, kept)
     smoothed = {index: tile.read(array_of(index), block) for index in indices}
     covered = np.any([(values != NODATA).any(axis=0) for values in smoothed.values()], axis=0)
     classes = tile.read(class_map, block) if class_map else np.zeros(covered.shape, dtype=np.uint8)

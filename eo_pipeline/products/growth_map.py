@@ -49,6 +49,7 @@ def growth_block(
     block: Block,
     grid: Grid,
     store: Path,
+    kept: Sequence[bool],
     index: str,
     dates: Sequence[date],
     medians: Mapping[int, Sequence[float]],
@@ -89,8 +90,8 @@ def growth_block(
         crops,
         references=references,
         periods=periods,
-        clear=tile.read("clear_count", block) > 0,
-        age_days=tile.read("age_days", block),
+        clear=tile.read_usable(block, kept),
+        age_days=tile.read_ages(block, kept),
     )
     tile.write(GROWTH, block, growth.classes)
     tenths = np.full(growth.anomaly.shape, NODATA, dtype=np.int16)

@@ -240,7 +240,7 @@ def values_at(
     found: dict[int, NDArray[Any]] = {}
     by_block: dict[tuple[int, int, int], list[int]] = defaultdict(list)
     for number, pixel in enumerate(placed):
-        size = layouts[pixel.tile].block
+        size = layouts[pixel.tile].product_block
         by_block[pixel.tile, pixel.row // size, pixel.col // size].append(number)
     for (tile, *_), numbers in sorted(by_block.items()):
         layout, first = layouts[tile], placed[numbers[0]]
@@ -255,22 +255,29 @@ def values_at(
 def _block_at(layout: Layout, row: int, col: int) -> Block:
     return next(
         block
-        for block in cut(layout.tile, layout.grid, size=layout.block)
+        for block in cut(layout.tile, layout.grid, size=layout.product_block)
         if block.row <= row < block.row + block.height and block.col <= col < block.col + block.width
     )
 
 
 def samples_from_cube(
-    spec: ClassifySpec, classes: Sequence[str], layouts: Sequence[Layout], stores: Sequence[Path]
+    spec: ClassifySpec,
+    classes: Sequence[str],
+    layouts: Sequence[Layout],
+    stores: Sequence[Path],
+    kept: Sequence[Sequence[bool]],
 ) -> Samples:
-    """Training arrays of points and polygons, their series read from the cube."""
+    """Training arrays of points and polygons, their series read from the cube's steps that are `kept`."""
     from eo_pipeline.cube.store import decode
 
     shapes = read_shapes(spec.samples)
     check_labels(spec.samples, shapes, classes)
     placed = place(spec.samples, shapes, layouts)
-    raw = np.stack(values_at(placed, layouts, stores, "reflectance"))  # (n, step, band)
-    X = feature_series(np.moveaxis(decode(raw), 0, -1), layouts[0].bands, spec.features)
+    values = decode(np.stack(values_at(placed, layouts, stores, "reflectance")))  # (n, step, band)
+    usable = np.stack(values_at(placed, layouts, stores, "usable")) > 0
+    usable &= np.array([kept[pixel.tile] for pixel in placed])
+    values[~usable] = np.nan
+    X = feature_series(np.moveaxis(values, 0, -1), layouts[0].bands, spec.features)
     X = np.ascontiguousarray(np.moveaxis(X, -1, 0))
     ids = np.array([pixel.shape for pixel in placed])
     keep = np.isfinite(X).any(axis=(1, 2))

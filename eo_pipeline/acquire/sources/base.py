@@ -118,19 +118,30 @@ class SceneSource(Protocol):
         ...
 
 
+def file_of(path: str) -> Path | None:
+    """The file on disk behind a path that GDAL reads; None where it lies elsewhere.
+
+    >>> file_of("/vsizip//data/S2A.zip/S2A.SAFE/B04.jp2")
+    PosixPath('/data/S2A.zip')
+    >>> file_of("/vsicurl/https://example.org/B04.tif") is None
+    True
+    """
+    if path.startswith("/vsizip/"):
+        return Path(path.removeprefix("/vsizip/").partition(".zip/")[0] + ".zip")
+    return None if path.startswith("/vsi") else Path(path)
+
+
 def stamp(path: str) -> FileStamp:
     """Size and modification time of a file, or of the zip it lies in.
 
     A raster that is read from an archive in windows is known by its address alone, without the signature:
     archives put other pixels under another address.
     """
-    if path.startswith("/vsizip/"):
-        inner = path.removeprefix("/vsizip").partition(".zip/")
-        return stamp(inner[0] + ".zip")
-    if path.startswith(("/vsicurl/", "/vsis3/")):
+    file = file_of(path)
+    if file is None:
         return FileStamp(path.partition("?")[0], 0, 0)
     try:
-        status = Path(path).stat()
+        status = file.stat()
     except OSError as error:
         raise SourceError(
             f"{path} cannot be read: {error.strerror}. Put it back or run `eo plan` again."

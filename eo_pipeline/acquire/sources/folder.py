@@ -288,8 +288,3 @@ def _file_dates(table: Path, date_format: str) -> dict[str, date]:
         row["file"].strip(): _parse_date(table, row["date"].strip(), date_format)
         for row in _rows(table, ("file", "date"))
     }
-
-
-def open_source(season: Season) -> FolderSource:
-    """The source a season names; later kinds (CDSE, STAC, DHuS) are chosen here."""
-    return FolderSource(season)
