@@ -200,12 +200,13 @@ def _counts(products: Sequence[Product]) -> dict[str, dict[str, int]]:
 
 
 def _print_health(rows: Sequence[Health]) -> None:
-    words = {True: "yes", False: "NO", None: "not set up"}
-    _print_table(
-        "Sources",
-        ("source", "answers", "address", "credentials", "what to know"),
-        [(row.name, words[row.reachable], row.address, row.credentials, row.message) for row in rows],
-    )
+    words = {True: "answers", False: "DOES NOT ANSWER", None: "not set up"}
+    for row in rows:
+        colour = {True: "green", False: "red", None: None}[row.reachable]
+        typer.echo(f"{row.name}: " + typer.style(words[row.reachable], fg=colour))
+        for label, text in (("address", row.address), ("credentials", row.credentials), ("", row.message)):
+            if text:
+                typer.echo(f"  {label:<12} {text}")
 
 
 def _print_products(products: Sequence[Product]) -> None:
@@ -236,12 +237,8 @@ def _print_counts(counts: Mapping[str, Mapping[str, int]]) -> None:
 
 
 def _print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(*columns, title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))  # brackets in messages are no markup
-    Console().print(table)
+    """Plain columns, none cut off: names of products are copied from here."""
+    widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
+    typer.echo(title)
+    for row in (columns, *rows):
+        typer.echo("  " + "  ".join(f"{c:<{w}}" for c, w in zip(row, widths, strict=True)).rstrip())

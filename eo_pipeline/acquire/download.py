@@ -25,7 +25,7 @@ from eo_pipeline.acquire.auth import Auth
 from eo_pipeline.acquire.checks import DamagedError, check_digest, usable
 from eo_pipeline.acquire.pacing import Backoff, tell
 from eo_pipeline.acquire.secrets import redact
-from eo_pipeline.acquire.transport import BROKEN, AnswerError, body, read, unreached
+from eo_pipeline.acquire.transport import BROKEN, AnswerError, body, read, refusal, unreached
 from eo_pipeline.errors import ArchiveError
 
 if TYPE_CHECKING:
@@ -243,6 +243,8 @@ class Download:
             if answer.status_code == 416:
                 self._beyond(answer, have)
                 return
+            if answer.status_code not in (200, 206):  # 202: an offline product is on its way; no file yet
+                raise refusal(read(answer, self._transport.limits), self._auth)
             start, total = self._span(answer, have)
             said = _Origin(
                 self._address, answer.headers.get("ETag", ""), answer.headers.get("Last-Modified", ""), total

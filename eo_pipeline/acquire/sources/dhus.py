@@ -295,6 +295,8 @@ class DhusArchive:
                 f"{self._name} ({self._url}) refuses user name and password. Correct EO_DHUS_USERNAME and "
                 "EO_DHUS_PASSWORD, or the keyring."
             )
+        if error.status == 202:  # its retrieval has begun
+            return ArchiveError(self._offline("the product"))
         if error.status in (403, 503) and ("quota" in error.body.lower() or "flows" in error.body.lower()):
             return ArchiveError(
                 f"{self._name} lets this account have no more for now ({error.body}). Go on later, or let "

@@ -12,7 +12,7 @@ import pytest
 from source_server import Answer
 
 from eo_pipeline.acquire.auth import KeycloakToken
-from eo_pipeline.acquire.products import Product, Query
+from eo_pipeline.acquire.products import Product, Query, RemoteFile
 from eo_pipeline.acquire.sources.cdse import CdseAddresses, CdseArchive, product_of
 from eo_pipeline.errors import ArchiveError
 
@@ -394,6 +394,63 @@ def test_s3_route(bucket: str, quick: Any, tmp_path: Path) -> None:
     assert (tmp_path / "SCL.jp2").read_bytes() == b"T48SWE_20240601T033541_SCL_20m.jp2".ljust(55, b".")
     assert target.read_bytes() == b"MTD_MSIL2A.xml".ljust(54321, b".")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["SCL.jp2", "deep"]
+
+
+def test_s3_goes_on_where_it_stopped(bucket: str, quick: Any, tmp_path: Path) -> None:
+    # given a part of the file, and whose bytes it holds
+    from obstore.store import S3Store
+
+    options: Any = {"allow_http": True}
+    store = S3Store(
+        "eodata",
+        endpoint=bucket,
+        access_key_id="key",
+        secret_access_key="secret",
+        region="default",
+        virtual_hosted_style_request=False,
+        client_options=options,
+    )
+    key = f"Sentinel-2/MSI/L2A/2024/06/01/{NAME}/MTD_MSIL2A.xml"
+    origin = {
+        "address": f"s3://eodata/{key}",
+        "etag": store.head(key)["e_tag"],
+        "modified": "",
+        "length": 54321,
+    }
+    target = tmp_path / "MTD_MSIL2A.xml"
+    (tmp_path / "MTD_MSIL2A.xml.partial").write_bytes(b"kept from the last run".ljust(54000, b"#"))
+    (tmp_path / "MTD_MSIL2A.xml.partial.json").write_text(json.dumps(origin))
+    source = CdseArchive(quick, addresses=CdseAddresses(s3=bucket), route="s3", s3_keys=("key", "secret"))
+    file = RemoteFile("MTD_MSIL2A", "MTD_MSIL2A.xml", f"s3://eodata/{key}", 54321)
+    # when
+    source.fetch(file, target)
+    # then only the rest came
+    assert target.read_bytes() == b"kept from the last run".ljust(54000, b"#") + b"." * 321
+    # when the part is of another version
+    target.unlink()
+    (tmp_path / "MTD_MSIL2A.xml.partial").write_bytes(b"old")
+    (tmp_path / "MTD_MSIL2A.xml.partial.json").write_text(json.dumps(origin | {"etag": "another"}))
+    source.fetch(file, target)
+    assert target.read_bytes() == b"MTD_MSIL2A.xml".ljust(54321, b".")
+    assert [p.name for p in tmp_path.iterdir()] == ["MTD_MSIL2A.xml"]
+    # when it is not what was promised, or is not there
+    wrong = RemoteFile("MTD_MSIL2A", "MTD_MSIL2A.xml", file.href, 54321, {"md5": "0" * 32})
+    with pytest.raises(ArchiveError, match="md5"):
+        source.fetch(wrong, tmp_path / "wrong.xml")
+    assert not (tmp_path / "wrong.xml").exists()
+    missing = RemoteFile("MTD_TL", "MTD_TL.xml", file.href.replace("MSIL2A.xml", "TL.xml"))
+    with pytest.raises(ArchiveError, match="does not exist"):
+        source.fetch(missing, tmp_path / "missing.xml")
+
+
+def test_s3_that_does_not_answer(quick: Any, tmp_path: Path) -> None:
+    source = CdseArchive(
+        quick, addresses=CdseAddresses(s3="http://127.0.0.1:9"), route="s3", s3_keys=("key", "hidden-word")
+    )
+    file = RemoteFile("SCL", "SCL.jp2", "s3://eodata/x/SCL.jp2", 5)
+    with pytest.raises(ArchiveError, match="does not answer") as error:
+        source.fetch(file, tmp_path / "SCL.jp2")
+    assert "hidden-word" not in str(error.value)
 
 
 def test_s3_needs_keys(quick: Any) -> None:

@@ -266,6 +266,13 @@ def test_nodes_and_bytes(server: Loopback, quick: Transport, tmp_path: Path) -> 
     with pytest.raises(ArchiveError, match="offline"):
         source.fetch(metadata, tmp_path / "MTD.xml")
     assert not (tmp_path / "MTD.xml").exists()
+    # even where it was online a moment ago and its size is unknown
+    dhus.offline = set()
+    source.fetch(metadata, tmp_path / "MTD.xml")
+    dhus.offline = {UUID}
+    with pytest.raises(ArchiveError, match="offline"):
+        source.fetch(whole, tmp_path / "whole.zip")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["MTD.xml", "SCL.jp2"]
 
 
 def test_no_dhus_at_all(server: Loopback, quick: Transport) -> None:
