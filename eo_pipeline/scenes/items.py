@@ -53,9 +53,10 @@ def load_item(file: Path) -> dict[str, Any]:
         found = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise SourceError(f"{file} cannot be read as a STAC item ({error}). Fetch it again.") from error
-    if not isinstance(found, dict) or not isinstance(found.get("assets"), dict):
-        raise SourceError(f"{file} is no STAC item: it has no assets. Fetch it again.")
-    return found
+    parts = [found.get(key, {}) for key in ("assets", "properties")] if isinstance(found, dict) else []
+    if not any(parts) or not all(isinstance(part, dict) for part in parts):
+        raise SourceError(f"{file} is no STAC item: it has neither assets nor properties. Fetch it again.")
+    return {"assets": {}, **found}
 
 
 def read_item(
@@ -207,7 +208,7 @@ def _bands(
         match = _KEY.fullmatch(str(key))
         if not match or not isinstance(asset, Mapping):
             continue
-        band = COMMON_NAMES.get(match["band"], match["band"].upper())
+        band = _told_band(asset) or COMMON_NAMES.get(match["band"], match["band"].upper())
         if band not in NATIVE_METRES:
             continue
         href = str(asset.get("href") or "")
@@ -220,7 +221,18 @@ def _bands(
                 continue
             path = str(place)
         found.setdefault(band, []).append(BandFile(band, path, metres))
+    for file in local.values():  # rasters an item of few words does not list
+        band = file.stem.upper()
+        if band in NATIVE_METRES and band not in found:
+            found[band] = [BandFile(band, str(file), NATIVE_METRES[band])]
     return found
+
+
+def _told_band(asset: Mapping[str, Any]) -> str:
+    """The band an asset itself says it holds: an asset "nir" may be B8A."""
+    bands: Any = asset.get("eo:bands") or asset.get("bands") or ()
+    name = str(bands[0].get("name", "")) if len(bands) == 1 and isinstance(bands[0], Mapping) else ""
+    return name if name in NATIVE_METRES else ""
 
 
 def _local_files(folder: Path) -> dict[str, Path]:

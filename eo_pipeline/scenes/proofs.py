@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from eo_pipeline.acquire.sources.base import address, file_of
 from eo_pipeline.scenes.radiometry import DarkTargets, OffsetProof, prove_offset
 from eo_pipeline.scenes.sentinel2 import Sentinel2Product
 
@@ -89,13 +90,13 @@ def _stamps(product: Sentinel2Product) -> list[list[Any]]:
     ]
     for band in ("B02", "B04", "B12", "SCL"):
         for file in product.bands.get(band, ())[:1]:
-            path = file.path.partition("?")[0]  # signatures change, files do not
-            place = Path(product.path) if path.startswith("/vsizip/") else Path(path)
-            try:
+            path = address(file.path)
+            place = file_of(file.path)
+            if place is None or not place.is_file():
+                facts.append([path])
+            else:
                 status = place.stat()
                 facts.append([path, status.st_size, status.st_mtime_ns])
-            except OSError:
-                facts.append([path])
     # as JSON gives it back
     return list(json.loads(json.dumps(facts)))
 

@@ -6,6 +6,7 @@ prove; what a STAC item says is read in `items`.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -27,6 +28,9 @@ NATIVE_METRES: Final[Mapping[str, int]] = {
     "B01": 60, "B02": 10, "B03": 10, "B04": 10, "B05": 20, "B06": 20, "B07": 20, "B08": 10, "B8A": 20,
     "B09": 60, "B10": 60, "B11": 20, "B12": 20, "SCL": 20,
 }  # fmt: skip
+
+#: Archives that are known to do one thing with ESA's numbers; see `radiometry.PROVIDERS`.
+ARCHIVES: Final = ("cdse", "dhus", "earth-search", "earth-search-c1", "planetary-computer")
 
 _NAME: Final = re.compile(
     r"(?P<platform>S2[A-Z])_MSI(?P<level>L1C|L2A)_(?P<sensed>\d{8}T\d{6})"
@@ -169,6 +173,7 @@ def read_product(path: Path | str, *, provider: str = "") -> Sentinel2Product:
         Nothing of that kind, level L1C, metadata that is damaged or does not fit the tile, or no band.
     """
     place = Path(path)
+    provider = provider or _fetched_from(place)
     if place.name in (*METADATA_FILES, "MTD_MSIL1C.xml"):
         place = place.parent
     if place.suffix.lower() == ".zip":
@@ -203,6 +208,16 @@ def _is_item(file: Path) -> bool:
     with file.open("rb") as stream:
         start = stream.read(4096)
     return b'"stac_version"' in start and b'"Feature"' in start
+
+
+def _fetched_from(place: Path) -> str:
+    """The archive `eo fetch` brought a product from, as its mark says; "" where there is none."""
+    try:
+        source = json.loads((place / ".complete").read_text(encoding="utf-8"))["source"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    # a name given by the season file ("stac") does not tell what was done with the numbers
+    return source if source in ARCHIVES else ""
 
 
 def _read_safe(place: Path, provider: str) -> Sentinel2Product:

@@ -283,7 +283,7 @@ def test_what_is_no_product_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="no whole zip file"):
         read_product(broken)
     (tmp_path / "item.json").write_text('{"type": "Feature"}')
-    with pytest.raises(SourceError, match="has no assets"):
+    with pytest.raises(SourceError, match="neither assets nor properties"):
         read_product(tmp_path)
 
 
@@ -302,3 +302,25 @@ def test_newer_processing_of_one_observation_shares_its_key(safe: Path) -> None:
     renamed = replace(product, name=product.name.replace("N0510", "N0511"))
     assert renamed.observation == product.observation
     assert renamed.name_baseline == "05.11"
+
+
+def test_what_fetch_left_is_read(tmp_path: Path) -> None:
+    tiny = TinySafe(bands=("B04", "SCL"))
+    item = earth_search_item(tiny, applied=None, collection="")
+    few = {"id": item["id"], "properties": item["properties"]}
+    folder = write_cogs(tiny, tmp_path, few)
+    product = read_product(folder)
+    assert (product.provider, sorted(product.bands)) == ("", ["B04", "SCL"])
+    (folder / ".complete").write_text(json.dumps({"source": "earth-search-c1", "files": []}))
+    assert read_product(folder).provider == "earth-search-c1"
+    (folder / ".complete").write_text(json.dumps({"source": "stac", "files": []}))
+    assert read_product(folder).provider == ""
+
+
+def test_an_asset_is_the_band_it_says() -> None:
+    item = earth_search_item(TinySafe(), applied=True)
+    item["assets"]["nir"]["eo:bands"] = [{"name": "B8A"}]
+    del item["assets"]["nir08"]
+    product = read_item(item)
+    assert "B08" not in product.bands
+    assert product.band("B8A").path.endswith("B08.tif")

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
+from urllib.parse import parse_qs
 
 import numpy as np
 from numpy.typing import NDArray
@@ -131,6 +132,18 @@ def file_of(path: str) -> Path | None:
     return None if path.startswith("/vsi") else Path(path)
 
 
+def address(path: str) -> str:
+    """A raster's path without the signature an archive put on it, which changes from hour to hour.
+
+    >>> address("/vsicurl?list_dir=no&url=https%3A%2F%2Fexample.org%2FB04.tif%3Fsig%3Dabc")
+    '/vsicurl/https://example.org/B04.tif'
+    """
+    head, _, query = path.partition("?")
+    if head == "/vsicurl":
+        return "/vsicurl/" + parse_qs(query).get("url", [""])[0].partition("?")[0]
+    return head if head.startswith("/vsi") else path
+
+
 def stamp(path: str) -> FileStamp:
     """Size and modification time of a file, or of the zip it lies in.
 
@@ -139,7 +152,7 @@ def stamp(path: str) -> FileStamp:
     """
     file = file_of(path)
     if file is None:
-        return FileStamp(path.partition("?")[0], 0, 0)
+        return FileStamp(address(path), 0, 0)
     try:
         status = file.stat()
     except OSError as error:
@@ -153,7 +166,7 @@ def scene_token(scene: Scene) -> str:
     """A hash that changes whenever a file of the scene, or how it is read, changes."""
     stamps = [(item.path, item.bytes, item.mtime_ns) for item in map(stamp, scene.paths)]
     reading = [
-        (a.band, a.path.partition("?")[0], a.index, a.scale, a.offset, a.nodata, a.corner, a.zoom)
+        (a.band, address(a.path), a.index, a.scale, a.offset, a.nodata, a.corner, a.zoom)
         for a in scene.assets
     ]
     return hashlib.sha256(json.dumps([scene.date.isoformat(), stamps, reading]).encode()).hexdigest()
