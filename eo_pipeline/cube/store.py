@@ -156,12 +156,12 @@ class TileStore:
         times, (height, width) = len(layout.steps), layout.grid.shape
         plane, lead = (times, height, width), (1, *layout.side)
         shape, shard = (times, len(layout.bands), height, width), (1, len(layout.bands), *layout.side)
-        _make(group, "reflectance", shape=shape, shard=shard, dtype="int16", fill=NODATA)
-        _make(group, "clear_count", shape=plane, shard=lead, dtype="uint8", fill=0)
-        _make(group, "seen_day", shape=plane, shard=lead, dtype="int16", fill=-1)
+        make_array(group, "reflectance", shape=shape, shard=shard, dtype="int16", fill=NODATA)
+        make_array(group, "clear_count", shape=plane, shard=lead, dtype="uint8", fill=0)
+        make_array(group, "seen_day", shape=plane, shard=lead, dtype="int16", fill=-1)
         whole = (times, *layout.product_side)
-        _make(group, "usable", shape=plane, shard=whole, dtype="uint8", fill=0)
-        _make(group, "age_days", shape=plane, shard=whole, dtype="int16", fill=-1)
+        make_array(group, "usable", shape=plane, shard=whole, dtype="uint8", fill=0)
+        make_array(group, "age_days", shape=plane, shard=whole, dtype="int16", fill=-1)
         group.attrs.update(_attributes(layout))
         partial.replace(self.path)
 
@@ -170,7 +170,7 @@ class TileStore:
         if name not in self.group:
             lead = (len(layout.steps),) if steps else ()
             shape, shard = (*lead, *layout.grid.shape), (*lead, *layout.product_side)
-            _make(self.group, name, shape=shape, shard=shard, dtype=dtype, fill=fill)
+            make_array(self.group, name, shape=shape, shard=shard, dtype=dtype, fill=fill)
 
     # ---- pixels -----------------------------------------------------------------------------------------
     def write(self, name: str, block: Block, values: NDArray[Any], *, step: int | None = None) -> None:
@@ -331,9 +331,10 @@ def _clear_values(
                     out[t, band, y, x] = value if usable[t, y, x] and number != NODATA else nan
 
 
-def _make(
+def make_array(
     group: Any, name: str, *, shape: tuple[int, ...], shard: tuple[int, ...], dtype: str, fill: int
 ) -> None:
+    """An array as every store here has it: shards of that shape, 256 × 256 pixels of a step a chunk."""
     from zarr.codecs import BloscCodec
 
     group.create_array(

@@ -1,0 +1,268 @@
+"""Filling gaps in the series of a cube's bands: between clear views, never over a long silence.
+
+Pure arrays [t, n] first; the task at the end writes `filled[step, band, y, x]`, which is made only where
+somebody asks for it. Products smooth their own indices (`cube/smoothing.py`) and need none of this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from eo_pipeline.cube.series import LAMBDA, smooth
+from eo_pipeline.cube.shards import write_shards
+from eo_pipeline.cube.store import NODATA, Layout, TileStore, decode, encode, make_array
+from eo_pipeline.engine import Result
+from eo_pipeline.errors import CubeError
+from eo_pipeline.grid import Block
+
+Method = Literal["linear", "whittaker", "smooth"]
+METHODS: Final[tuple[str, ...]] = get_args(Method)
+#: The array of filled reflectance.
+FILLED: Final = "filled"
+#: Columns handled side by side, and pixels smoothed at a time: bounds the float copies.
+_LANES: Final = 256
+_CHUNK: Final = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class GapRule:
+    """How gaps are filled.
+
+    Attributes
+    ----------
+    method
+        "linear": straight between the clear views on either side. "whittaker": by the robust smoother's
+        curve, clear views as they are. "smooth": the curve throughout, also in place of the clear views.
+    max_gap
+        Days from one clear view to the next; steps in a longer gap stay nodata.
+    hold
+        Days the first and the last clear view are held outside of them; 0 fills nothing there, as nothing
+        lies on the other side.
+    lam, robust
+        Stiffness and repetitions of the smoother; see `series.smooth`.
+    """
+
+    method: Method = "linear"
+    max_gap: int = 60
+    hold: int = 0
+    lam: float = LAMBDA
+    robust: int = 2
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise CubeError(f"Gap fill “{self.method}” is unknown; accepted are {', '.join(METHODS)}.")
+        if self.max_gap < 1 or self.hold < 0 or self.lam <= 0 or self.robust < 0:
+            raise CubeError(
+                f"Gap fill: max_gap {self.max_gap} must be at least 1 day, hold {self.hold} and robust "
+                f"{self.robust} not negative, lam {self.lam} above 0."
+            )
+
+
+def fill_gaps(values: NDArray[Any], dates: Sequence[date], *, rule: GapRule | None = None) -> NDArray[Any]:
+    """Fill each column of `values` along time.
+
+    Parameters
+    ----------
+    values : int16 or float32 [t, n]
+        int16 × 10 000 with nodata −32768, or values with NaN.
+    dates
+        One a row, ascending.
+
+    Returns
+    -------
+    int16 or float32 [t, n], as `values`
+        Memory: a copy of `values` and a mask; with the smoother also 12 bytes for each number of 65 536 columns.
+
+    Examples
+    --------
+    >>> days = [date(2026, 5, 5), date(2026, 5, 15), date(2026, 5, 25), date(2026, 9, 5)]
+    >>> fill_gaps(np.array([[1000], [-32768], [3000], [4000]], dtype=np.int16), days)[:, 0].tolist()
+    [1000, 2000, 3000, 4000]
+    """
+    rule = rule or GapRule()
+    if values.ndim != 2 or len(dates) != values.shape[0]:
+        raise ValueError(
+            f"values has shape {values.shape} but there are {len(dates)} dates; give an array [t, n] with "
+            "one row a date."
+        )
+    if values.dtype not in (np.dtype(np.int16), np.dtype(np.float32)):
+        raise ValueError(f"values are {values.dtype}; give int16 × 10 000 or float32.")
+    days = np.array([day.toordinal() for day in dates], dtype=np.int64)
+    if np.any(np.diff(days) < 0):
+        raise ValueError("dates must ascend; sort the series by date before filling it.")
+    whole = values.dtype == np.int16
+    out = np.ascontiguousarray(values).copy()
+    if rule.method == "linear":
+        seen = out != NODATA if whole else ~np.isnan(out)
+        _linear(out, seen, days, rule.max_gap, rule.hold, whole)
+        return out
+    for first in range(0, values.shape[1], _CHUNK):
+        part = out[:, first : first + _CHUNK]
+        curve = smooth(decode(part) if whole else part, dates, lam=rule.lam, robust=rule.robust)
+        seen = part != NODATA if whole else ~np.isnan(part)
+        take = reach(seen, dates, max_gap=rule.max_gap, hold=rule.hold)
+        if rule.method == "whittaker":
+            take &= ~seen
+        fitted = encode(curve) if whole else curve
+        # a column too thin for a curve has none; what was seen of it stays
+        take &= fitted != NODATA if whole else ~np.isnan(fitted)
+        part[take] = fitted[take]
+    return out
+
+
+def reach(
+    observed: NDArray[np.bool_], dates: Sequence[date], *, max_gap: int, hold: int = 0
+) -> NDArray[np.bool_]:
+    """Where a value may stand: at clear views, and between two no more than `max_gap` days apart.
+
+    Parameters
+    ----------
+    observed : bool [t, n]
+    dates
+        One a row, ascending.
+    hold
+        Days before the first and after the last view that count too.
+
+    Returns
+    -------
+    bool [t, n]
+    """
+    days = np.array([day.toordinal() for day in dates], dtype=np.int64)
+    out = np.ascontiguousarray(observed).copy()
+    _reach(out, days, max_gap, hold)
+    return out
+
+
+@njit(nogil=True, cache=True)
+def _reach(
+    out: NDArray[np.bool_], days: NDArray[np.int64], max_gap: int, hold: int
+) -> None:  # pragma: no cover - compiled
+    steps, n = out.shape
+    last = np.empty(_LANES, dtype=np.int64)
+    for first in range(0, n, _LANES):
+        length = min(_LANES, n - first)
+        last[:] = -1
+        for t in range(steps):
+            for x in range(length):
+                if not out[t, first + x]:
+                    continue
+                before = last[x]
+                if before < 0 or days[t] - days[before] <= max_gap:
+                    for k in range(before + 1, t):
+                        if before >= 0 or days[t] - days[k] <= hold:
+                            out[k, first + x] = True
+                last[x] = t
+        for x in range(length):
+            if last[x] >= 0:
+                for k in range(last[x] + 1, steps):
+                    if days[k] - days[last[x]] <= hold:
+                        out[k, first + x] = True
+
+
+@njit(nogil=True, cache=True)
+def _linear(
+    out: NDArray[Any], seen: NDArray[np.bool_], days: NDArray[np.int64], max_gap: int, hold: int, whole: bool
+) -> None:  # pragma: no cover - compiled
+    steps, n = out.shape
+    last = np.empty(_LANES, dtype=np.int64)
+    for first in range(0, n, _LANES):
+        length = min(_LANES, n - first)
+        last[:] = -1
+        for t in range(steps):
+            for x in range(length):
+                if not seen[t, first + x]:
+                    continue
+                if last[x] < 0:
+                    _hold(out[:, first + x], days, t, 0, t, hold)
+                elif t - last[x] > 1 and days[t] - days[last[x]] <= max_gap:
+                    _between(out[:, first + x], days, last[x], t, whole)
+                last[x] = t
+        for x in range(length):
+            if last[x] >= 0:
+                _hold(out[:, first + x], days, last[x], last[x] + 1, steps, hold)
+
+
+@njit(nogil=True, cache=True)
+def _between(
+    column: NDArray[Any], days: NDArray[np.int64], start: int, end: int, whole: bool
+) -> None:  # pragma: no cover - compiled
+    low, high = np.float64(column[start]), np.float64(column[end])
+    span = max(days[end] - days[start], 1)
+    for k in range(start + 1, end):
+        value = low + (high - low) * (days[k] - days[start]) / span
+        column[k] = np.rint(value) if whole else value
+
+
+@njit(nogil=True, cache=True)
+def _hold(
+    column: NDArray[Any], days: NDArray[np.int64], view: int, start: int, end: int, hold: int
+) -> None:  # pragma: no cover - compiled
+    for k in range(start, end):
+        if abs(days[view] - days[k]) <= hold:
+            column[k] = column[view]
+
+
+# ---- the task -------------------------------------------------------------------------------------------
+def require_filled(tile: TileStore, layout: Layout) -> None:
+    """Make the array `filled[step, band, y, x]` if it is not there; one shard is a block's band."""
+    if FILLED not in tile.group:
+        steps, bands = len(layout.steps), len(layout.bands)
+        shape, shard = (steps, bands, *layout.grid.shape), (steps, 1, *layout.product_side)
+        make_array(tile.group, FILLED, shape=shape, shard=shard, dtype="int16", fill=NODATA)
+
+
+def fill_bytes(steps: int, block: Block) -> int:
+    """Memory `fill_block` needs at most: one band read, filled and compressed, the mask of what is believed,
+    and a chunk of pixels in floating point.
+    """
+    pixels = block.height * block.width
+    return steps * (pixels * (3 * 2 + 4) + min(pixels, _CHUNK) * 16)
+
+
+def fill_block(
+    *,
+    block: Block,
+    store: Path,
+    bands: Sequence[str],
+    dates: Sequence[date],
+    kept: Sequence[bool] = (),
+    rule: GapRule | None = None,
+) -> Result:
+    """Fill the gaps of each band of one block and write them; `require_filled` must have made the array.
+
+    Parameters
+    ----------
+    bands, dates
+        The cube's.
+    kept
+        Of every step, whether its verdict keeps it; without it all are kept.
+
+    Returns
+    -------
+    dict
+        `seen`, `filled`, `left`: numbers of pixels × steps that were seen, were filled, and stay nodata.
+    """
+    tile = TileStore(store)
+    array, filled = tile.array("reflectance"), tile.array(FILLED)
+    usable = tile.read_usable(block, kept)
+    rows, cols = block.slices
+    seen = left = 0
+    for b in range(len(bands)):
+        numbers = np.asarray(array[:, b, rows, cols])
+        numbers[~usable] = NODATA
+        shape = numbers.shape
+        seen += int((numbers != NODATA).sum())
+        done = fill_gaps(numbers.reshape(shape[0], -1), dates, rule=rule).reshape(shape)
+        left += int((done == NODATA).sum())
+        if not write_shards(filled, done[:, None], (0, b, block.row, block.col)):
+            filled[:, b, rows, cols] = done
+    total = len(bands) * usable.size
+    return {"seen": seen, "filled": total - seen - left, "left": left}
