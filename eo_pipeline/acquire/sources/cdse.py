@@ -316,6 +316,11 @@ class CdseArchive:
             items = search.items(query.collection, plain_area(query.geometry), window)
             yield [self._of_item(item, query.collection) for item in items]
 
+    def _direct(self, href: str) -> str:
+        """The address at the download host; items may name another, which redirects and loses the token."""
+        place = href.find("/Products(")
+        return self._addresses.download + href[place:] if place >= 0 else href
+
     def _of_item(self, item: Mapping[str, Any], collection: Collection) -> Product:
         found = product_of_item(item, source=self._name, collection=collection)
         hrefs = [file.href for file in found.files]
@@ -324,7 +329,9 @@ class CdseArchive:
             (p for a in item["assets"].values() if (p := _s3_folder(a.get("href", ""), found.name))), ""
         )
         files = tuple(
-            RemoteFile(file.key, _below(file.href) or file.path, file.href, file.size, file.checksums)
+            RemoteFile(
+                file.key, _below(file.href) or file.path, self._direct(file.href), file.size, file.checksums
+            )
             for file in found.files
             if file.key != "item"
         )

@@ -11,7 +11,7 @@ from urllib.parse import urlencode, urlsplit
 
 from eo_pipeline.acquire.secrets import Unpicklable
 from eo_pipeline.acquire.sources.catalogue import read_time
-from eo_pipeline.acquire.transport import Transport
+from eo_pipeline.acquire.transport import AnswerError, Transport
 from eo_pipeline.errors import ArchiveError
 
 _BLOBS: Final = ".blob.core.windows.net"
@@ -79,7 +79,15 @@ class SasTokens(Unpicklable):
 
     def _ask(self, request: str, field: str) -> tuple[float, str]:
         url = f"{self._address}/{request}"
-        answer = self._transport.json(url, headers=self._headers)
+        try:
+            answer = self._transport.json(url, headers=self._headers)
+        except AnswerError as error:
+            if error.refused:
+                raise ArchiveError(
+                    f"{urlsplit(url).netloc} signs this address for registered users only "
+                    f"({error.body or error.status}). Set EO_PC_SUBSCRIPTION_KEY, or take another source."
+                ) from error
+            raise
         if not isinstance(answer, Mapping) or not answer.get(field):
             raise ArchiveError(
                 f"{urlsplit(url).netloc} signs no address: {str(answer)[:120]!r}. Check [source] url."

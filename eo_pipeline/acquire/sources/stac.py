@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, Literal
 from urllib.parse import quote, urlsplit
@@ -338,8 +339,9 @@ class StacArchive:
 
     def _batches(self, query: Query, collection: str) -> Iterator[list[Product]]:
         area = plain_area(query.geometry)
-        # an elevation model was not sensed in the season
-        periods: Any = [None] if query.collection == "cop-dem-glo-30" else windows(query, months=1)
+        # an elevation model was not sensed in the season; and a granule's time may lie some minutes after
+        # the start of its data take, by which it belongs to a day
+        periods: Any = [None] if query.collection == "cop-dem-glo-30" else _later(windows(query, months=1))
         max_cloud = query.max_cloud if query.collection == "sentinel-2-l2a" else None
         for window in periods:
             items = self._search.items(collection, area, window, max_cloud=max_cloud)
@@ -358,6 +360,12 @@ class StacArchive:
         if not isinstance(item, Mapping) or item.get("type") != "Feature":
             raise ArchiveError(f"{self._name}: {href} is no STAC item any more; search again.")
         return item
+
+
+def _later(periods: Iterable[Window]) -> Iterator[Window]:
+    """The same windows, each ending half an hour later; what comes twice is dropped."""
+    for window in periods:
+        yield Window(window.start, window.end + timedelta(minutes=30))
 
 
 def _write(item: Mapping[str, Any], target: Path) -> None:

@@ -262,8 +262,24 @@ def test_250_items_come_in_order_and_once(server: Loopback, quick: Transport) ->
     # then
     assert [p.id for p in found] == [i["id"] for i in items]
     assert set(api.limits) == {100}
-    assert api.bodies[0]["datetime"] == "2024-06-01T00:00:00.000Z/2024-07-01T00:00:00.000Z"
+    assert api.bodies[0]["datetime"] == "2024-06-01T00:00:00.000Z/2024-07-01T00:30:00.000Z"
     assert api.bodies[0]["intersects"]["coordinates"][0][0] == [105.0, 35.0]
+
+
+def test_granule_after_midnight_belongs_to_the_day_of_its_data_take(
+    server: Loopback, quick: Transport
+) -> None:
+    # given a data take that starts at 23:58 on the last day asked for; its granule has the next day's date
+    row = item(server.url, 1, datetime(2024, 6, 30, 23, 58, tzinfo=UTC))
+    assert row["properties"]["datetime"].startswith("2024-07-01T00:04")
+    server.answer = Api(server.url, [row])
+    source = archive(server, quick)
+    # then it is found once
+    assert [p.sensed.day for p in source.search(QUERY)] == [30]
+    july = Query("sentinel-2-l2a", SQUARE, date(2024, 7, 1), date(2024, 7, 31))
+    assert list(source.search(july)) == []
+    both = Query("sentinel-2-l2a", SQUARE, date(2024, 6, 1), date(2024, 7, 31))
+    assert len(list(source.search(both))) == 1
 
 
 def test_search_falls_back_to_get(server: Loopback, quick: Transport) -> None:
@@ -466,6 +482,10 @@ def test_one_token_serves_a_container(server: Loopback, quick: Transport) -> Non
     assert tokens.sign("https://elsewhere.example/a.tif") == "https://elsewhere.example/a.tif"
     other = "https://elevationeuwest.blob.core.windows.net/copernicus-dem/a.tif"
     assert tokens.sign(other).endswith("sig=2")
+    # and what needs an account is told so
+    server.answer = lambda asked: Answer({"detail": "subscription key required"}, 401)
+    with pytest.raises(ArchiveError, match="EO_PC_SUBSCRIPTION_KEY"):
+        tokens.sign("https://sentinel1euwestrtc.blob.core.windows.net/sentinel1-grd-rtc/a.tif")
 
 
 # ---- CDSE by STAC
@@ -473,7 +493,7 @@ def test_cdse_searched_by_stac_gives_products_of_odata(server: Loopback, quick: 
     # given an item as CDSE writes it
     name = "S2B_MSIL2A_20240606T033539_N0510_R061_T48SWE_20240606T072222"
     place = f"s3://eodata/Sentinel-2/MSI/L2A/2024/06/06/{name}.SAFE"
-    nodes = f"{server.url}/odata/v1/Products(0b6c3e8a-1)/Nodes({name}.SAFE)"
+    nodes = f"https://zipper.example/odata/v1/Products(0b6c3e8a-1)/Nodes({name}.SAFE)"
 
     def asset(path: str) -> dict[str, Any]:
         inner = "".join(f"/Nodes({part})" for part in path.split("/"))
@@ -507,6 +527,9 @@ def test_cdse_searched_by_stac_gives_products_of_odata(server: Loopback, quick: 
     b04, scl, metadata = source.files(product, ("B04", "SCL", "MTD_MSIL2A"))
     assert b04.path == f"{granule}/IMG_DATA/R10m/T48SWE_20240606T033539_B04_10m.jp2"
     assert scl.path.endswith("/R20m/T48SWE_20240606T033539_SCL_20m.jp2")
+    assert metadata.href == (
+        f"{server.url}/odata/v1/Products(0b6c3e8a-1)/Nodes({name}.SAFE)/Nodes(MTD_MSIL2A.xml)/$value"
+    )
     assert metadata.path == "MTD_MSIL2A.xml"
     assert (b04.size, dict(b04.checksums)) == (77, {"md5": "0f" * 16})
 
