@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
+import threading
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -21,11 +22,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class ProofCache:
-    """Proofs by product, each valid as long as the files it was made of are the same."""
+    """Proofs by product, valid as long as the files they were made of are the same; threads may share it."""
 
     root: Path
     known: dict[str, Any] = field(default_factory=dict)
     made: dict[str, Any] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @classmethod
     def open(cls, root: Path) -> ProofCache:
@@ -39,7 +41,8 @@ class ProofCache:
         if entry is not None and entry.get("stamps") == stamps:
             return _proof(entry["proof"])
         proof = prove_offset(product)
-        self.known[key] = self.made[key] = {"stamps": stamps, "proof": asdict(proof)}
+        with self._lock:
+            self.known[key] = self.made[key] = {"stamps": stamps, "proof": asdict(proof)}
         return proof
 
     def save(self) -> None:
@@ -47,12 +50,14 @@ class ProofCache:
 
         Two processes may do so at once: what one of them loses is proven again.
         """
-        if not self.made:
+        with self._lock:
+            made, self.made = self.made, {}
+        if not made:
             return
         target = self.root / _FILE
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            document = {"rules": RULES, "proofs": {**_read(target), **self.made}}
+            document = {"rules": RULES, "proofs": {**_read(target), **made}}
             with tempfile.NamedTemporaryFile(
                 "w", encoding="utf-8", dir=self.root, prefix=".proofs.", suffix=".partial", delete=False
             ) as stream:
@@ -60,7 +65,6 @@ class ProofCache:
             Path(stream.name).replace(target)
         except OSError as error:  # a folder one may not write to is no reason to fail
             _log.info("proofs of offsets are not kept: %s", error)
-        self.made.clear()
 
     def _key(self, product: Sentinel2Product) -> str:
         path = Path(product.path)

@@ -6,11 +6,13 @@ left. Pixels are read for the proof of the offset alone, and its outcome is kept
 
 from __future__ import annotations
 
+import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from eo_pipeline.acquire.sources.base import Asset, Scene, SceneSource, Tile
 from eo_pipeline.acquire.sources.folder import FolderSource
@@ -31,6 +33,10 @@ from eo_pipeline.scenes.proofs import ProofCache
 from eo_pipeline.scenes.radiometry import OffsetProof
 from eo_pipeline.scenes.sentinel2 import METADATA_FILES, Sentinel2Product, item_file, read_name, read_product
 from eo_pipeline.season import SCL, Season
+
+#: Threads that prove products, and products after which the proofs are written down.
+_MOST_THREADS: Final = 4
+_SAVED_AFTER: Final = 25
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,26 +120,39 @@ class SentinelSource:
         for product in self._products(wanted):
             by_observation[product.observation].append(product)
         usable = []
-        for rivals in by_observation.values():
-            # the newest processing first; an older one steps in where that cannot be used
-            rivals.sort(key=lambda p: (p.name_baseline or p.baseline, p.made, p.path), reverse=True)
-            winner: _Usable | None = None
-            for product in rivals:
+        # a proof waits for the decoding of JP2, which runs outside Python: threads share the cores
+        with ThreadPoolExecutor(max_workers=min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
+            judged = pool.map(lambda rivals: self._best(rivals, cache), by_observation.values())
+            for number, (winner, skipped) in enumerate(judged, 1):
+                self._skipped.extend(skipped)
                 if winner is not None:
-                    self._skip(
-                        product,
-                        f"the same observation as {winner.product.name}, which is of a newer processing or "
-                        "was found first.",
-                    )
-                    continue
-                try:
-                    winner = self._use(product, cache)
-                except EOPipelineError as error:
-                    self._skip(product, str(error))
-            if winner is not None:
-                usable.append(winner)
+                    usable.append(winner)
+                if number % _SAVED_AFTER == 0:
+                    cache.save()
         cache.save()
         return sorted(usable, key=lambda item: (item.product.sensed, item.product.name))
+
+    def _best(
+        self, rivals: list[Sentinel2Product], cache: ProofCache
+    ) -> tuple[_Usable | None, list[SkippedProduct]]:
+        """Of several processings of one observation the newest that can be used, and why not the others."""
+        winner: _Usable | None = None
+        skipped = []
+        rivals.sort(key=lambda p: (p.name_baseline or p.baseline, p.made, p.path), reverse=True)
+        for product in rivals:
+            if winner is not None:
+                reason = (
+                    f"the same observation as {winner.product.name}, which is of a newer processing or was "
+                    "found first."
+                )
+            else:
+                try:
+                    winner = self._use(product, cache)
+                    continue
+                except EOPipelineError as error:
+                    reason = str(error)
+            skipped.append(SkippedProduct(product.name, product.path, reason))
+        return winner, skipped
 
     def _products(self, wanted: Sequence[str]) -> Iterator[Sentinel2Product]:
         season, spec = self.season, self.season.source.sentinel
