@@ -194,22 +194,25 @@ class CdseArchive:
         self._transport.download(file.href, target, size=file.size, checksums=file.checksums, auth=self._auth)
 
     def check(self) -> Health:
-        """See `Archive.check`: asks for one product, and for a token where an account is set up."""
+        """See `Archive.check`: asks for one product, and for a token and in S3 where these are set up."""
         address = self._addresses.catalogue
         credentials = self._credentials + ("; S3 keys given" if self._keys else "")
         try:
             self._transport.json(f"{address}/Products?{urlencode({'$top': 1})}")
         except Exception as error:  # whatever it is, it is the answer
             return Health(self._name, "cdse", address, credentials, reachable=False, message=str(error))
-        if self._auth is None:
-            return Health(self._name, "cdse", address, credentials, True, "answers; can be searched only")
-        try:
-            self._auth.headers()
-        except Exception as error:
-            return Health(
-                self._name, "cdse", address, credentials, True, f"answers, but does not log in: {error}"
-            )
-        return Health(self._name, "cdse", address, credentials, True, "answers; logged in")
+        said = ["answers"]
+        if self._auth is not None:
+            try:
+                self._auth.headers()
+                said.append("logged in")
+            except Exception as error:
+                said.append(f"does not log in: {error}")
+        if self._keys is not None:
+            said.append(self._bucket("eodata", self._keys).check())
+        if len(said) == 1:
+            said.append("can be searched only")
+        return Health(self._name, "cdse", address, credentials, True, "; ".join(said))
 
     # ---- OData
     def _odata_batches(self, query: Query) -> Iterator[list[Product]]:

@@ -78,6 +78,15 @@ class Bucket(Unpicklable):
         ]
         return sorted(found)
 
+    def check(self) -> str:
+        """Whether the keys are taken, in words; one small request, never an error."""
+        try:
+            with self._told(""):
+                self._store.list_with_delimiter()
+        except ArchiveError as error:
+            return f"S3 does not: {error}"
+        return "S3 answers"
+
     def download(self, file: RemoteFile, target: Path) -> None:
         """Bring `file` (href s3://bucket/key) to `target`: resumed, checked, then renamed."""
         key = file.href.removeprefix("s3://").partition("/")[2]

@@ -459,7 +459,7 @@ def test_s3_needs_keys(quick: Any) -> None:
 
 
 # ---- health
-def test_check(server: Any, quick: Any) -> None:
+def test_check(server: Any, quick: Any, bucket: str) -> None:
     server.answer = lambda asked: Answer({"value": []})
     health = archive(server, quick).check()
     assert (health.reachable, health.message) == (True, "answers; can be searched only")
@@ -471,5 +471,14 @@ def test_check(server: Any, quick: Any) -> None:
     assert health.reachable
     assert "does not log in" in health.message
     assert "secret" not in health.message
+    # S3 is tried too, where keys are given
+    keys = ("key", "hidden-word")
+    addresses = CdseAddresses(catalogue=f"{server.url}/odata/v1", s3=bucket)
+    health = CdseArchive(quick, addresses=addresses, s3_keys=keys).check()
+    assert health.message == "answers; S3 answers"
+    addresses = CdseAddresses(catalogue=f"{server.url}/odata/v1", s3="http://127.0.0.1:9")
+    health = CdseArchive(quick, addresses=addresses, s3_keys=keys).check()
+    assert "S3 does not: cdse" in health.message
+    assert "hidden-word" not in health.message + health.credentials
     server.answer = lambda asked: Answer(status=503)
     assert archive(server, quick).check().reachable is False
