@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import shapely
+import shapely.geometry
 import typer
 from source_server import Answer, Asked, Loopback
 from test_cdse import Catalogue, entry
@@ -15,6 +18,8 @@ from test_stac import Api, item, landing
 from typer.testing import CliRunner
 
 from eo_pipeline import cli_sources
+from eo_pipeline.acquire.fetch import Fetcher
+from eo_pipeline.acquire.screening import Region
 from eo_pipeline.acquire.sources.cdse import CdseArchive
 from eo_pipeline.acquire.sources.registry import known_sources, open_archive, open_archives, season_query
 from eo_pipeline.acquire.sources.stac import StacArchive
@@ -174,6 +179,48 @@ def test_folder_has_nothing_to_search(tmp_path: Path, quick: Transport) -> None:
     assert open_archives(read, transport=quick) == ()
     with pytest.raises(SeasonFileError, match="nothing to search"):
         season_query(read)
+
+
+@pytest.mark.realdata
+def test_real_rasters_come_through_the_whole_chain(
+    server: Loopback, quick: Transport, shared_data: Path, tmp_path: Path
+) -> None:
+    # given a real item of Earth Search and its rasters, served from loopback
+    folder = shared_data / "s2-cog-29RKH"
+    row = json.loads((folder / "S2A_29RKH_20200219_0_L2A.json").read_text())
+    row["collection"] = "sentinel-2-l2a"
+    row["links"] = [{"rel": "self", "href": f"{server.url}/stac/v1/collections/s2/items/{row['id']}"}]
+    for asset in row["assets"].values():
+        asset["href"] = f"{server.url}/files/{Path(asset['href']).name}"
+    api = Api(server.url, [row])
+
+    def answer(asked: Asked) -> Answer:
+        if not asked.path.startswith("/files/"):
+            return api(asked)
+        file = folder / Path(asked.path).name
+        return Answer(file.read_bytes()) if file.exists() else Answer(status=404)
+
+    server.answer = answer
+    archive = open_archive("earth-search", transport=quick, url=server.url, environment={})
+    west, south, east, north = shapely.geometry.shape(row["geometry"]).bounds
+    region = Region("region", np.array([shapely.box(west, south, east, north)], dtype=object))
+    # when
+    fetcher = Fetcher(
+        [archive],
+        root=tmp_path,
+        region=region,
+        start=date(2020, 2, 1),
+        end=date(2020, 2, 29),
+        bands=("B04", "B11"),
+    )
+    (scene,) = fetcher.run().scenes
+    # then
+    assert (scene.tile, scene.source, scene.state) == ("29RKH", "earth-search", "done")
+    assert scene.blocked == pytest.approx(4.060371398900468)
+    place = tmp_path / "sentinel-2-l2a" / "29RKH" / row["id"]
+    for name in ("B04.tif", "B11.tif", "SCL.tif"):
+        assert (place / name).read_bytes() == (folder / name).read_bytes()
+    assert json.loads((place / "item.json").read_text()) == row
 
 
 # ---- commands
