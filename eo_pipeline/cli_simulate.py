@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -44,6 +44,16 @@ def simulate(
             help="Where the season files send run folders; relative to a season's folder, or absolute."
         ),
     ] = "../runs",
+    format_: Annotated[
+        str, typer.Option("--format", help="stack: one GeoTIFF a date; safe: Sentinel products.")
+    ] = "stack",
+    baseline: Annotated[
+        str, typer.Option(help="Processing baseline of SAFE products: 02.14, 05.10 or mixed.")
+    ] = "mixed",
+    events: Annotated[
+        str, typer.Option(help="Disasters: none or typical; by default typical with --format safe only.")
+    ] = "",
+    every: Annotated[int, typer.Option(help="Days between two overpasses of one orbit.")] = 5,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Threads that render scenes.")] = 2,
     force: Annotated[bool, typer.Option("--force", help="Replace whatever is in --out.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
@@ -51,6 +61,7 @@ def simulate(
     """Simulate seasons over a piece of Jingning with known truth (模拟数据).
 
     Example: eo simulate --out var/demo/twin --size-km 5 --seasons 2 --year 2026
+    Example: eo simulate --out var/safe --size-km 2 --seasons 1 --every 10 --format safe
     """
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -58,7 +69,17 @@ def simulate(
     with _told():
         from eo_pipeline.simulate import twin
 
-        options = twin.TwinOptions(size_km=size_km, seasons=seasons, year=year, seed=seed, runs=runs)
+        options = twin.TwinOptions(
+            size_km=size_km,
+            seasons=seasons,
+            year=year,
+            seed=seed,
+            runs=runs,
+            format=cast(Any, format_),
+            baseline=cast(Any, baseline),
+            events=cast(Any, events),
+            every=every,
+        )
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),

@@ -240,9 +240,9 @@ def field_state(plan: Mapping[int, Cropping], day: date) -> FieldState:
 
     Between two stages every quantity is linear in time. Vigour acts on leaf area, and weakly on chlorophyll.
     """
-    current = _standing(plan[day.year], day)
-    coming = _standing(plan[day.year + 1], day)
-    sown = coming.straw >= 0  # `_standing` marks "not there" with straw -1
+    current = standing_crop(plan[day.year], day)
+    coming = standing_crop(plan[day.year + 1], day)
+    sown = coming.straw >= 0  # `standing_crop` marks "not there" with straw -1
     here = current.straw >= 0
 
     def chosen(name: str) -> Float:
@@ -265,7 +265,7 @@ def field_state(plan: Mapping[int, Cropping], day: date) -> FieldState:
     )
 
 
-def _standing(cropping: Cropping, day: date) -> FieldState:
+def standing_crop(cropping: Cropping, day: date) -> FieldState:
     """State of one harvest year's crop; straw is -1 where it does not stand on `day`."""
     now = np.float32(day.toordinal() - date(cropping.year, 1, 1).toordinal())
     days, variant = cropping.days, cropping.variant

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from eo_pipeline.simulate import canopy, crops, sky
+from eo_pipeline.simulate import canopy, crops, events, sky
 from eo_pipeline.simulate.calendar import Cropping, FieldState, field_state
 from eo_pipeline.simulate.landscape import EPSG, Grid, Landscape, smooth_noise
 
@@ -38,6 +38,7 @@ class World:
 
     `leaf_texture` and `soil_texture` vary within fields (rows, columns); `bund` is the share of a pixel under
     the grassy banks between fields (田埂); `soil_brightness` and `leaf_tilt` (degrees) belong to segments.
+    `events` are the disasters of these years.
     """
 
     land: Landscape
@@ -48,10 +49,14 @@ class World:
     bund: Float
     soil_brightness: Float
     leaf_tilt: Float
+    events: tuple[events.Event, ...] = ()
 
     def pixel_vigour(self, year: int) -> Float:
-        """Vigour of every pixel in a harvest year, shape (rows, columns)."""
-        return np.asarray(self.plan[year].vigour[self.land.segment] * (1 + self.leaf_texture), np.float32)
+        """Vigour of every pixel in a harvest year, losses by events included, shape (rows, columns)."""
+        vigour = self.plan[year].vigour
+        if self.events:
+            vigour = vigour * events.leaf_share(self.plan, self.events, year)
+        return np.asarray(vigour[self.land.segment] * (1 + self.leaf_texture), np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +128,10 @@ def _banks(land: Landscape) -> Float:
     return np.asarray(np.clip(sides * (0.07 + 0.25 * np.clip(land.slope, 0, 0.4)), 0, 0.6), np.float32)
 
 
-def acquisition_days(start: date, end: date) -> list[date]:
+def acquisition_days(start: date, end: date, *, every: int = REVISIT_DAYS) -> list[date]:
     """Every fifth day, counted from a fixed day, so that overlapping seasons share their scenes."""
-    first = start + timedelta(days=(2 - start.toordinal()) % REVISIT_DAYS)
-    return [first + timedelta(days=k) for k in range(0, (end - first).days + 1, REVISIT_DAYS)]
+    first = start + timedelta(days=(2 - start.toordinal()) % every)
+    return [first + timedelta(days=k) for k in range(0, (end - first).days + 1, every)]
 
 
 def segment_reflectance(
@@ -188,11 +193,7 @@ def render(world: World, day: date) -> Scene:
     rng = np.random.default_rng([world.seed, 7, day.toordinal()])
     sun = sky.sun_position(day)
     cover = sky.cloud_cover(day, seed=world.seed)
-    wetter = rng.normal(0, 0.09) + 0.06 * cover
-    dryness = float(np.clip(DRYNESS_BY_MONTH[day.month - 1] - wetter, 0.3, 0.95))
-    image = _surface(world, day, sun, dryness=dryness)
-    snow = _snow_share(world, day, sun, rng=rng)
-    image = image * (1 - snow) + snow * canopy.surface("snow")[:, None, None]
+    image, snow = _ground(world, day, sun, cover=cover, rng=rng)
     image = _sensor(_misplaced(image, rng.normal(0, REGISTRATION_PX, 2)))
     clouds = sky.draw_clouds(world.land.grid.size, cover=cover, sun=sun, rng=rng)
     scl = sky.classify_scene(image, clouds, snow > 0.4, rng=rng)
@@ -201,9 +202,39 @@ def render(world: World, day: date) -> Scene:
     return Scene(day, dn, scl, clouds.opacity, clouds.shadow, sun.zenith)
 
 
+def true_reflectance(world: World, day: date) -> Float:
+    """What the ground reflects at the overpass of `day`, (bands, rows, columns), snow and events included.
+
+    Without sensor, clouds, haze, noise and misplacement: what a perfect product of that day would hold.
+    `render` begins with the same draws, so both show the same ground.
+    """
+    rng = np.random.default_rng([world.seed, 7, day.toordinal()])
+    cover = sky.cloud_cover(day, seed=world.seed)
+    return _ground(world, day, sky.sun_position(day), cover=cover, rng=rng)[0]
+
+
+def _ground(
+    world: World, day: date, sun: sky.Sun, *, cover: float, rng: np.random.Generator
+) -> tuple[Float, Float]:
+    """Reflectance of the ground under the day's moisture and snow, and the share of snow."""
+    wetter = rng.normal(0, 0.09) + 0.06 * cover
+    dryness = DRYNESS_BY_MONTH[day.month - 1] - wetter + events.drying(world.events, day)
+    dryness = float(np.clip(dryness, 0.3, 0.95))
+    image = _surface(world, day, sun, dryness=dryness)
+    snow = _snow_share(world, day, sun, rng=rng)
+    image = image * (1 - snow) + snow * canopy.surface("snow")[:, None, None]
+    return image, snow
+
+
+def standing(world: World, day: date) -> FieldState:
+    """What stands on every segment on `day` after what events have done to it."""
+    state = field_state(world.plan, day)
+    return events.damaged(state, world.plan, world.events, day) if world.events else state
+
+
 def _surface(world: World, day: date, sun: sky.Sun, *, dryness: float) -> Float:
     """Ground reflectance in the sun of that hour, shape (bands, rows, columns)."""
-    state = field_state(world.plan, day)
+    state = standing(world, day)
     options = {"sun_zenith": sun.zenith, "dryness": dryness}
     base = segment_reflectance(world, state, **options)
     # Within a field the spectrum moves along its own derivative to leaf area and to soil brightness.
@@ -215,11 +246,14 @@ def _surface(world: World, day: date, sun: sky.Sun, *, dryness: float) -> Float:
     segment = world.land.segment
     image = np.empty((len(canopy.BANDS), *segment.shape), np.float32)
     light = _illumination(world.land, sun)
+    water = events.standing_water(world.events, day)
     for band in range(len(canopy.BANDS)):
         field = base[:, band][segment]
         field += by_leaf[:, band][segment] * world.leaf_texture
         field += by_soil[:, band][segment] * world.soil_texture
         field += world.bund * (bank[band] - field)
+        if water is not None:
+            field += water * (canopy.surface("water")[band] - field)
         image[band] = np.maximum(field * light, 0.002)
     return image
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Final
 
-from eo_pipeline.simulate import canopy, crops, landscape, scenes, sky, vectors
+from eo_pipeline.simulate import canopy, crops, events, landscape, scenes, sky, vectors
+from eo_pipeline.simulate.orbits import OFFSET_SINCE
 
 #: What a map is trained on: enough bands to tell crops apart, few enough to be quick.
 FEATURES: Final = ("B02", "B03", "B04", "B05", "B08", "B11", "B12", "NDVI")
@@ -18,10 +19,37 @@ def season_window(year: int) -> tuple[date, date]:
     return date(year - 1, 9, 1), date(year, 10, 31)
 
 
-def season_toml(year: int, runs: str, *, baseline: str | None) -> str:
+def _stack_source() -> str:
+    """[source] of one GeoTIFF a date."""
+    bands = ", ".join(f"{name} = {index}" for index, name in enumerate((*canopy.BAND_NAMES, "SCL"), 1))
+    clear = ", ".join(str(code) for code in sky.SCL_CLEAR)
+    return f"""[source]
+kind = "folder"
+root = "scenes"
+pattern = 'S2_(?P<date>\\d{{8}})\\.tif'
+date_format = "%Y%m%d"
+layout = "bands"
+bands = {{ {bands} }}
+scale = 0.0001
+offset = 0.0
+nodata = {scenes.NODATA}
+[[source.mask]]
+band = "SCL"
+clear = [{clear}]
+"""
+
+
+#: [source] of SAFE products, which say themselves how they are to be read.
+_SAFE_SOURCE: Final = """[source]
+kind = "folder"
+layout = "safe"
+root = "../archive"
+"""
+
+
+def season_toml(year: int, runs: str, *, baseline: str | None, safe: bool = False) -> str:
     """The season file of a harvest year, as `eo_pipeline.season` reads it."""
     start, end = season_window(year)
-    bands = ", ".join(f"{name} = {index}" for index, name in enumerate((*canopy.BAND_NAMES, "SCL"), 1))
     earlier = (
         f"baseline = [{json.dumps(f'{runs}/{baseline}')}]   # run that season first"
         if baseline
@@ -33,7 +61,6 @@ def season_toml(year: int, runs: str, *, baseline: str | None) -> str:
         for item in crops.CLASSES
     )
     features = ", ".join(f'"{name}"' for name in FEATURES)
-    clear = ", ".join(str(code) for code in sky.SCL_CLEAR)
     return f"""# 模拟数据 SIMULATED by `eo simulate`. Run it with: eo run season.toml
 [season]
 id = "jingning-{year}"
@@ -48,20 +75,7 @@ name = "{landscape.COUNTY[1]}"
 units = "units.geojson"
 parcels = "parcels.geojson"
 
-[source]
-kind = "folder"
-root = "scenes"
-pattern = 'S2_(?P<date>\\d{{8}})\\.tif'
-date_format = "%Y%m%d"
-layout = "bands"
-bands = {{ {bands} }}
-scale = 0.0001
-offset = 0.0
-nodata = {scenes.NODATA}
-[[source.mask]]
-band = "SCL"
-clear = [{clear}]
-
+{_SAFE_SOURCE if safe else _stack_source()}
 {classes}
 [classify]
 samples = "samples.geojson"
@@ -84,8 +98,30 @@ root = {json.dumps(runs)}
 """
 
 
+_STACK_LINES: Final = f"""\
+- `<year>/scenes/`: Sentinel-2-like bands, int16 × 10 000, EPSG:{landscape.EPSG}, 10 m; the last band is SCL.
+  SCL misses about {sky.MISSED_THIN:.0%} of thin cloud and {sky.MISSED_SHADOW:.0%} of shadow, as real ones do
+"""
+_SAFE_LINES: Final = f"""\
+- `archive/S2?_MSIL2A_*.SAFE`: Sentinel-2 L2A products of tiles 48SWE and 48SWD, each a window of its tile;
+  what both hold is the same. Baselines before 04.00 have no offset; reality changed over on {OFFSET_SINCE},
+  a twin of other years in the middle of its oldest season. SCL misses about {sky.MISSED_THIN:.0%} of thin
+  cloud and {sky.MISSED_SHADOW:.0%} of shadow, as real ones do
+- `archive/sentinel-1-rtc/<id>/`: gamma naught of VV and VH, linear, with a STAC item
+- `dem.tif`: height in metres
+"""
+
+
 def readme(options: Mapping[str, object]) -> str:
     """README.md of the twin's folder."""
+    pictures = _SAFE_LINES if options.get("format") == "safe" else _STACK_LINES
+    codes = ", ".join(f"{item.code} {name}" for name, item in events.RESPONSE.items())
+    disasters = (
+        "- `<year>/truth/events.geojson`, `event_severity.tif`, `event_summary.tif`, `losses.csv`:\n"
+        f"  disasters ({codes}), where and when they struck and what they cost; yields are after the loss\n"
+        if options.get("events") == "typical"
+        else ""
+    )
     return f"""# 模拟数据 · Simulated data
 
 本文件夹由 `eo simulate` 生成，全部为模拟数据，不是观测结果，也不是统计数据。
@@ -94,15 +130,14 @@ Everything here was made by `eo simulate`; nothing is an observation or a statis
 Options: {json.dumps(dict(options))}
 
 - `<year>/season.toml`: what `eo run` reads; the oldest first, as a season is compared with the one before
-- `<year>/scenes/`: Sentinel-2-like bands, int16 × 10 000, EPSG:{landscape.EPSG}, 10 m; the last band is SCL.
-  SCL misses about {sky.MISSED_THIN:.0%} of thin cloud and {sky.MISSED_SHADOW:.0%} of shadow, as real ones do
+{pictures}\
 - `<year>/acquisitions.csv`: every overpass, its true cloud cover and the errors of SCL; overcast ones are
   not kept
 - `<year>/units.geojson`, `parcels.geojson`: invented outlines (示意) under names of Jingning
 - `<year>/samples.geojson`: field survey for training, {vectors.LABEL_NOISE:.1%} of fields noted wrongly
 - `<year>/reference.geojson`: independent simple random sample of pixels, answered from the truth
 - `<year>/truth/`: crop, vigour, areas, growth, yields (kg/mu) and stage days: what a run is judged by
-
+{disasters}
 Canopies: PROSPECT-D and 4SAIL (package prosail). Calendars, shares and yields are tables of the code,
 `eo_pipeline/simulate/crops.py`; what is assumed is said there.
 """

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eo_pipeline.errors import SampleError
-from eo_pipeline.simulate import crops
+from eo_pipeline.simulate import crops, events
 from eo_pipeline.simulate.calendar import Cropping
 from eo_pipeline.simulate.landscape import COUNTY, EPSG, PIXEL_M, TOWNSHIPS, Grid
 from eo_pipeline.simulate.scenes import SIMULATED_TAG, World
@@ -67,7 +67,7 @@ def growth_percent(world: World, year: int) -> Float:
 def yields(world: World, year: int) -> Float:
     """Yield of every segment in kg per mu, NaN on other land.
 
-    base · vigour^1.2 · own luck, within the limits of `crops.YIELD_KG_PER_MU`.
+    base · vigour^1.2 · own luck, within the limits of `crops.YIELD_KG_PER_MU`; events take their share of it.
     """
     cropping = world.plan[year]
     luck = np.random.default_rng([world.seed, 8, year]).normal(1, 0.06, len(cropping.variant))
@@ -75,6 +75,8 @@ def yields(world: World, year: int) -> Float:
     for name, (base, low, high) in crops.YIELD_KG_PER_MU.items():
         here = cropping.code == crops.CODE[name]
         out[here] = np.clip(base * cropping.vigour[here] ** 1.2 * luck[here], low, high)
+    if world.events:
+        out *= 1 - events.yield_loss(world.events, year, len(out))
     return np.asarray(out, np.float32)
 
 
@@ -83,7 +85,7 @@ def write_truth(world: World, year: int, folder: Path) -> None:
     folder.mkdir(parents=True)
     land, cropping = world.land, world.plan[year]
     codes = cropping.code[land.segment]
-    _write_raster(
+    write_raster(
         folder / "crop_type.tif",
         codes[None],
         land.grid,
@@ -92,7 +94,7 @@ def write_truth(world: World, year: int, folder: Path) -> None:
         colours={item.code: item.colour for item in crops.CLASSES},
     )
     growth = growth_percent(world, year)
-    _write_raster(
+    write_raster(
         folder / "vigour.tif",
         np.stack([world.pixel_vigour(year), growth]),
         land.grid,
@@ -100,8 +102,8 @@ def write_truth(world: World, year: int, folder: Path) -> None:
         names=("vigour (1 = normal)", "growth against last year's mean of the crop (percent)"),
     )
     masks = unit_masks(world)
-    _write_table(folder / "area.csv", ("unit", "crop", "pixels", "area_ha"), _areas(codes, masks))
-    _write_table(folder / "growth.csv", ("unit", "crop", "class", "percent"), _growth(codes, growth, masks))
+    write_table(folder / "area.csv", ("unit", "crop", "pixels", "area_ha"), _areas(codes, masks))
+    write_table(folder / "growth.csv", ("unit", "crop", "class", "percent"), _growth(codes, growth, masks))
     _write_parcels(world, year, growth, folder)
 
 
@@ -162,8 +164,8 @@ def _write_parcels(world: World, year: int, growth: Float, folder: Path) -> None
         "growth_percent",
         "yield_kg_mu",
     )
-    _write_table(folder / "yield.csv", head, rows())
-    _write_table(
+    write_table(folder / "yield.csv", head, rows())
+    write_table(
         folder / "stages.csv", ("parcel", "crop", "stage", "date"), _stages(cropping, land.parcel_ids, names)
     )
 
@@ -177,14 +179,14 @@ def _stages(cropping: Cropping, parcels: Sequence[str], names: Sequence[str]) ->
             yield parcels[index], names[index], stage, day.isoformat()
 
 
-def _write_table(path: Path, head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+def write_table(path: Path, head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(head)
         writer.writerows(rows)
 
 
-def _write_raster(
+def write_raster(
     path: Path,
     data: NDArray[Any],
     grid: Grid,

@@ -12,18 +12,37 @@ import os
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import date
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from eo_pipeline.errors import EOPipelineError
-from eo_pipeline.simulate import calendar, canopy, landscape, scenes, sky, truth, vectors
+from eo_pipeline.simulate import (
+    archive_files,
+    calendar,
+    canopy,
+    event_truth,
+    events,
+    landscape,
+    orbits,
+    scenes,
+    sky,
+    truth,
+    vectors,
+)
 from eo_pipeline.simulate.season_files import readme, season_toml, season_window
 
 MARKER: Final = "twin.json"
 #: Step of a run's progress: done, total, what is being made.
 Progress = Callable[[int, int, str], None]
+
+
+_CHOICES: Final = {
+    "format": ("stack", "safe"),
+    "baseline": ("mixed", orbits.OLD_BASELINE, orbits.NEW_BASELINE),
+    "events": ("", "none", "typical"),
+}
 
 
 class SimulationError(EOPipelineError):
@@ -32,15 +51,35 @@ class SimulationError(EOPipelineError):
 
 @dataclass(frozen=True, slots=True)
 class TwinOptions:
-    """What decides the bytes of a twin. `runs` is where the season files send `eo run`'s output."""
+    """What decides the bytes of a twin. `runs` is where the season files send `eo run`'s output.
+
+    `format` is "stack", one GeoTIFF a date, or "safe", products as archives deliver them; `baseline` is
+    theirs. `events` empty means none in a stack and typical ones in safe format. `every` is the days between
+    two overpasses of one orbit.
+    """
 
     size_km: float = 5.0
     seasons: int = 2
     year: int = 2026
     seed: int = 42
     runs: str = "../runs"
+    format: Literal["stack", "safe"] = "stack"
+    baseline: orbits.Baseline = "mixed"
+    events: Literal["", "none", "typical"] = ""
+    every: int = 5
 
     def __post_init__(self) -> None:
+        for name, accepted in _CHOICES.items():
+            if getattr(self, name) not in accepted:
+                raise SimulationError(
+                    f"--{name} {getattr(self, name)!r}: give one of {', '.join(filter(None, accepted))}."
+                )
+        if self.every not in range(5, 65, 5):
+            raise SimulationError(f"--every {self.every}: give days, 5 to 60, a multiple of 5.")
+        if self.format == "stack" and self.baseline != "mixed":
+            raise SimulationError(
+                f"--baseline {self.baseline} needs --format safe: a stack holds plain reflectance."
+            )
         if not 0.6 <= self.size_km <= 10 or abs(self.size_km * 50 - round(self.size_km * 50)) > 1e-6:
             raise SimulationError(
                 f"--size-km {self.size_km}: give 0.6 to 10 km, a multiple of 0.02 km (two pixels)."
@@ -58,6 +97,22 @@ class TwinOptions:
     def years(self) -> list[int]:
         """Harvest years of the seasons, oldest first."""
         return list(range(self.year - self.seasons + 1, self.year + 1))
+
+    @property
+    def has_events(self) -> bool:
+        """Whether disasters strike."""
+        return (self.events or ("typical" if self.format == "safe" else "none")) == "typical"
+
+    def told(self) -> dict[str, Any]:
+        """The options as they are written down: the newer ones only where they differ from a plain stack."""
+        chosen = replace(self, events="typical" if self.has_events else "")
+        plain = {field.name: field.default for field in fields(self)}
+        newer = ("format", "baseline", "events", "every")
+        return {
+            name: value
+            for name, value in asdict(chosen).items()
+            if name not in newer or value != plain[name] or (name == "baseline" and self.format == "safe")
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +145,7 @@ def simulate(
         `out` holds something else, or an older twin with runs in it, and `force` is not given.
     """
     out = out.absolute()
-    marker = {"options": asdict(options), "code": code_digest()}
+    marker = {"options": options.told(), "code": code_digest()}
     if (kept := _standing(out, marker)) is not None:
         return kept
     _may_replace(out, force=force)
@@ -165,15 +220,33 @@ def _may_replace(out: Path, *, force: bool) -> None:
 def _make(partial: Path, out: Path, options: TwinOptions, progress: Progress, workers: int) -> TwinSummary:
     years = options.years
     land = landscape.build(options.size_km, seed=options.seed)
+    if options.format == "safe":
+        land = replace(land, grid=orbits.straddling(land.grid.size))
     # One harvest year before, for the first autumn and for growth, and one after, for the last autumn's
     # sowing.
     plan = calendar.rotate(land, range(years[0] - 1, years[-1] + 2), seed=options.seed)
     world = scenes.make_world(land, plan, seed=options.seed)
+    if options.has_events:
+        world = replace(world, events=events.typical(land, plan, years, seed=options.seed))
     canopy.canopy_table()
     samples: dict[str, int] = {}
+    safe = options.format == "safe"
     for year in years:
-        (partial / str(year) / "scenes").mkdir(parents=True)
-    records = _scenes(world, partial, years, progress, workers)
+        (partial / str(year) / ("" if safe else "scenes")).mkdir(parents=True)
+    if safe:
+        event_truth.write_dem(land, partial / "dem.tif")
+        records = archive_files.write_archive(
+            world,
+            partial / "archive",
+            {year: season_window(year) for year in years},
+            baseline=options.baseline,
+            every=options.every,
+            progress=progress,
+            workers=workers,
+        )
+    else:
+        records = _scenes(world, partial, options, progress, workers)
+    _write_records(partial, records, more=archive_files.MORE_COLUMNS if safe else ())
     for number, year in enumerate(years):
         folder = partial / str(year)
         vectors.write_units(land, folder / "units.geojson")
@@ -181,11 +254,13 @@ def _make(partial: Path, out: Path, options: TwinOptions, progress: Progress, wo
         samples = vectors.write_samples(world, year, folder / "samples.geojson")
         vectors.write_reference(world, year, folder / "reference.geojson")
         truth.write_truth(world, year, folder / "truth")
+        if options.has_events:
+            event_truth.write_events(world, year, folder / "truth")
         before = f"jingning-{year - 1}" if number else None
         (folder / "season.toml").write_text(
-            season_toml(year, options.runs, baseline=before), encoding="utf-8"
+            season_toml(year, options.runs, baseline=before, safe=safe), encoding="utf-8"
         )
-    (partial / "README.md").write_text(readme(asdict(options)), encoding="utf-8")
+    (partial / "README.md").write_text(readme(options.told()), encoding="utf-8")
     held = {path.stat().st_ino: path.stat().st_size for path in partial.rglob("*") if path.is_file()}
     return TwinSummary(
         folder=str(out),
@@ -199,12 +274,13 @@ def _make(partial: Path, out: Path, options: TwinOptions, progress: Progress, wo
 
 
 def _scenes(
-    world: scenes.World, partial: Path, years: list[int], progress: Progress, workers: int
+    world: scenes.World, partial: Path, options: TwinOptions, progress: Progress, workers: int
 ) -> dict[int, list[dict[str, str]]]:
     """Write every acquisition once; a scene of two seasons is one file with two names where that works."""
     wanted: dict[date, list[int]] = {}
+    years = options.years
     for year in years:
-        for day in scenes.acquisition_days(*season_window(year)):
+        for day in scenes.acquisition_days(*season_window(year), every=options.every):
             wanted.setdefault(day, []).append(year)
 
     def one(day: date) -> tuple[date, dict[str, str]]:
@@ -231,10 +307,14 @@ def _scenes(
             for year in wanted[day]:
                 records[year].append(row)
             progress(done, len(wanted), f"scene {day}")
-    head = ("date", "kept", "cloud", "shadow", "snow", "scl_clear", "scl_missed", "scl_false", "sun_zenith")
-    for year in years:
-        with (partial / str(year) / "acquisitions.csv").open("w", encoding="utf-8", newline="") as stream:
-            writer = csv.DictWriter(stream, head, restval="", lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(records[year])
     return records
+
+
+def _write_records(partial: Path, records: dict[int, list[dict[str, str]]], *, more: tuple[str, ...]) -> None:
+    """Write acquisitions.csv of every season."""
+    head = ("date", "kept", "cloud", "shadow", "snow", "scl_clear", "scl_missed", "scl_false", "sun_zenith")
+    for year, rows in records.items():
+        with (partial / str(year) / "acquisitions.csv").open("w", encoding="utf-8", newline="") as stream:
+            writer = csv.DictWriter(stream, head + more, restval="", lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)

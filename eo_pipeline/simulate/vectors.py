@@ -76,11 +76,12 @@ def _outlines(labels: NDArray[np.int32], land: Landscape, *, fields_only: bool =
     kept = {
         key: shape for key, shape in zip(keys, smooth, strict=True) if not fields_only or key < land.n_parcels
     }
-    lonlat = shapely.transform(list(kept.values()), _to_lonlat)
+    lonlat = shapely.transform(list(kept.values()), to_lonlat)
     return dict(zip(kept, lonlat, strict=True))
 
 
-def _to_lonlat(xy: NDArray[np.float64]) -> NDArray[np.float64]:
+def to_lonlat(xy: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Metres of EPSG:32648 (n, 2) to degrees of longitude and latitude, seven digits."""
     from pyproj import Transformer
 
     move = Transformer.from_crs(EPSG, 4326, always_xy=True)
@@ -98,7 +99,7 @@ def _points(land: Landscape, rows: NDArray[np.intp], columns: NDArray[np.intp]) 
     """Lon/lat of pixel centres."""
     x = land.grid.west + (columns + 0.5) * PIXEL_M
     y = land.grid.north - (rows + 0.5) * PIXEL_M
-    return _to_lonlat(np.column_stack([x, y]))
+    return to_lonlat(np.column_stack([x, y]))
 
 
 def write_samples(world: World, year: int, path: Path) -> dict[str, int]:
