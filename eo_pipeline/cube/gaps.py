@@ -30,6 +30,8 @@ FILLED: Final = "filled"
 #: Columns handled side by side, and pixels smoothed at a time: bounds the float copies.
 _LANES: Final = 256
 _CHUNK: Final = 65_536
+#: A day beyond every season.
+_NEVER: Final = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ def fill_gaps(values: NDArray[Any], dates: Sequence[date], *, rule: GapRule | No
     Returns
     -------
     int16 or float32 [t, n], as `values`
-        Memory: a copy of `values` and a mask; with the smoother also 12 bytes for each number of 65 536 columns.
+        Memory: a copy of `values`; the smoother needs 12 bytes more for each number of 65 536 columns.
 
     Examples
     --------
@@ -99,11 +101,12 @@ def fill_gaps(values: NDArray[Any], dates: Sequence[date], *, rule: GapRule | No
     if np.any(np.diff(days) < 0):
         raise ValueError("dates must ascend; sort the series by date before filling it.")
     whole = values.dtype == np.int16
-    out = np.ascontiguousarray(values).copy()
     if rule.method == "linear":
-        seen = out != NODATA if whole else ~np.isnan(out)
-        _linear(out, seen, days, rule.max_gap, rule.hold, whole)
+        out = np.empty_like(values, order="C")
+        from_first = (days - days[:1]).astype(np.float32)
+        _linear(values, from_first, np.float32(rule.max_gap), np.float32(rule.hold), out)
         return out
+    out = np.array(values, order="C")
     for first in range(0, values.shape[1], _CHUNK):
         part = out[:, first : first + _CHUNK]
         curve = smooth(decode(part) if whole else part, dates, lam=rule.lam, robust=rule.robust)
@@ -169,45 +172,70 @@ def _reach(
 
 @njit(nogil=True, cache=True)
 def _linear(
-    out: NDArray[Any], seen: NDArray[np.bool_], days: NDArray[np.int64], max_gap: int, hold: int, whole: bool
+    values: NDArray[Any], days: NDArray[np.float32], max_gap: np.float32, hold: np.float32, out: NDArray[Any]
 ) -> None:  # pragma: no cover - compiled
-    steps, n = out.shape
-    last = np.empty(_LANES, dtype=np.int64)
+    """Runs of `_LANES` columns, so that every step is vector instructions on what lies in the near cache."""
+    steps, n = values.shape
+    whole = out.itemsize == 2
+    missing = np.float32(NODATA)
+    lanes = np.full((steps, _LANES), missing, dtype=np.float32)
+    after = np.zeros((steps, _LANES), dtype=np.float32)
+    when = np.zeros((steps, _LANES), dtype=np.float32)
+    value, day = np.zeros(_LANES, dtype=np.float32), np.zeros(_LANES, dtype=np.float32)
     for first in range(0, n, _LANES):
         length = min(_LANES, n - first)
-        last[:] = -1
         for t in range(steps):
+            line, lane = values[t, first : first + length], lanes[t]
             for x in range(length):
-                if not seen[t, first + x]:
-                    continue
-                if last[x] < 0:
-                    _hold(out[:, first + x], days, t, 0, t, hold)
-                elif t - last[x] > 1 and days[t] - days[last[x]] <= max_gap:
-                    _between(out[:, first + x], days, last[x], t, whole)
-                last[x] = t
-        for x in range(length):
-            if last[x] >= 0:
-                _hold(out[:, first + x], days, last[x], last[x] + 1, steps, hold)
+                number = np.float32(line[x])
+                lane[x] = number if number == number else missing  # NaN is like nothing else  # noqa: PLR0124
+        day[:] = np.float32(_NEVER)
+        for t in range(steps - 1, -1, -1):
+            _note(lanes[t], days[t], value, day)
+            after[t], when[t] = value, day
+        day[:] = np.float32(-_NEVER)
+        for t in range(steps):
+            _note(lanes[t], days[t], value, day)
+            _step(lanes[t], days[t], (value, day), (after[t], when[t]), (max_gap, hold))
+            line, lane = out[t, first : first + length], lanes[t]
+            if whole:
+                for x in range(length):
+                    line[x] = np.int16(np.rint(lane[x]))
+            else:
+                for x in range(length):
+                    line[x] = np.float32(np.nan) if lane[x] == missing else lane[x]
 
 
 @njit(nogil=True, cache=True)
-def _between(
-    column: NDArray[Any], days: NDArray[np.int64], start: int, end: int, whole: bool
+def _note(
+    lane: NDArray[np.float32], today: np.float32, value: NDArray[np.float32], day: NDArray[np.float32]
 ) -> None:  # pragma: no cover - compiled
-    low, high = np.float64(column[start]), np.float64(column[end])
-    span = max(days[end] - days[start], 1)
-    for k in range(start + 1, end):
-        value = low + (high - low) * (days[k] - days[start]) / span
-        column[k] = np.rint(value) if whole else value
+    """Keep the value and the day of the last view met."""
+    for x in range(_LANES):
+        seen = lane[x] != np.float32(NODATA)
+        value[x] = lane[x] if seen else value[x]
+        day[x] = today if seen else day[x]
 
 
 @njit(nogil=True, cache=True)
-def _hold(
-    column: NDArray[Any], days: NDArray[np.int64], view: int, start: int, end: int, hold: int
+def _step(
+    lane: NDArray[np.float32],
+    today: np.float32,
+    before: tuple[NDArray[np.float32], NDArray[np.float32]],
+    after: tuple[NDArray[np.float32], NDArray[np.float32]],
+    limits: tuple[np.float32, np.float32],
 ) -> None:  # pragma: no cover - compiled
-    for k in range(start, end):
-        if abs(days[view] - days[k]) <= hold:
-            column[k] = column[view]
+    """One step of a run of columns, from the view before and the view after."""
+    (low, start), (high, end) = before, after
+    max_gap, hold = limits
+    one, missing, never = np.float32(1), np.float32(NODATA), np.float32(_NEVER)
+    for x in range(_LANES):
+        span, since, ahead = end[x] - start[x], today - start[x], end[x] - today
+        share = since / (span if span > one else one)
+        between = low[x] + (high[x] - low[x]) * share
+        held = low[x] if (since <= hold and end[x] == never) else missing
+        held = high[x] if (ahead <= hold and start[x] == -never) else held
+        lane[x] = between if span <= max_gap else held
 
 
 # ---- the task -------------------------------------------------------------------------------------------
