@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +21,9 @@ from numpy.typing import NDArray
 from eo_pipeline.acquire.products import Direction
 from eo_pipeline.errors import SourceError
 from eo_pipeline.grid import Grid
+from eo_pipeline.scenes.calibration import Quantity, calibrate, read_calibration, read_noise
 from eo_pipeline.scenes.items import gdal_path, load_item
 from eo_pipeline.scenes.safe_xml import find_text, parse_xml
-
-Quantity = Literal["sigmaNought", "gamma", "betaNought"]
 
 POLARISATIONS: Final = ("vv", "vh", "hh", "hv")
 #: Backscatter below this is noise; decibels end here.
@@ -120,7 +119,8 @@ def backscatter(
 ) -> NDArray[np.float32]:
     """Backscatter on a grid, decibel, float32 (height, width), NaN where nothing was measured.
 
-    Power is averaged (bilinear), never decibels.
+    Power is averaged (bilinear), never decibels. GRD needs some 40 bytes for each pixel of the grid: ask block
+    by block.
 
     Parameters
     ----------
@@ -158,116 +158,6 @@ def backscatter(
     except RasterioError as error:
         raise SourceError(f"{path} cannot be read ({error}). It is damaged: fetch it again.") from error
     return to_decibel(power)
-
-
-# ---- calibration of GRD ----------------------------------------------------------------------------------
-@dataclass(frozen=True, slots=True)
-class LookUpTable:
-    """Values on the lines and pixels of an image where the annotation gives them: `values[line, pixel]`."""
-
-    lines: NDArray[np.float64]
-    pixels: NDArray[np.float64]
-    values: NDArray[np.float64]
-
-    def at(self, rows: NDArray[Any], cols: NDArray[Any]) -> NDArray[np.float64]:
-        """Bilinear values at every row and column of a window, (rows, cols); beyond the table its edge."""
-        y, x = _between(self.lines, rows), _between(self.pixels, cols)
-        upper, lower = self.values[y[0]][:, :], self.values[y[1]][:, :]
-        row = upper + (lower - upper) * y[2][:, None]
-        found: NDArray[np.float64] = row[:, x[0]] + (row[:, x[1]] - row[:, x[0]]) * x[2]
-        return found
-
-
-def _between(
-    knots: NDArray[np.float64], places: NDArray[Any]
-) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
-    """Left and right knot of each place, and how far it lies between them (0-1)."""
-    clipped = np.clip(places.astype(np.float64), knots[0], knots[-1])
-    right = np.clip(np.searchsorted(knots, clipped, side="right"), 1, max(1, knots.size - 1))
-    right = np.minimum(right, knots.size - 1)
-    left = np.maximum(right - 1, 0)
-    step = knots[right] - knots[left]
-    share = np.divide(clipped - knots[left], step, out=np.zeros_like(clipped), where=step > 0)
-    return left, right, share
-
-
-def read_calibration(data: bytes, where: str, quantity: Quantity = "gamma") -> LookUpTable:
-    """The table of annotation/calibration/calibration-….xml that turns DN into `quantity`.
-
-    Raises
-    ------
-    SourceError
-        Damaged, or without that quantity.
-    """
-    return _table(parse_xml(data, where), "calibrationVector", quantity, where)
-
-
-def read_noise(data: bytes, where: str) -> LookUpTable:
-    """Thermal noise in range from annotation/calibration/noise-….xml, of products before and after IPF 2.90.
-
-    Its part in azimuth (some percent, TOPS modes) is left out.
-    """
-    root = parse_xml(data, where)
-    if next(root.iter("noiseRangeVector"), None) is not None:
-        return _table(root, "noiseRangeVector", "noiseRangeLut", where)
-    return _table(root, "noiseVector", "noiseLut", where)
-
-
-def _table(root: Any, vector: str, quantity: str, where: str) -> LookUpTable:
-    lines, knots, values = [], [], []
-    try:
-        for element in root.iter(vector):
-            lines.append(float(find_text(element, "line") or "nan"))
-            knots.append(np.array((find_text(element, "pixel") or "").split(), dtype=np.float64))
-            values.append(np.array((find_text(element, quantity) or "").split(), dtype=np.float64))
-    except ValueError as error:
-        raise SourceError(f"{where}: a {vector} cannot be read ({error}). Fetch it again.") from error
-    if not lines or any(k.size == 0 or k.size != v.size for k, v in zip(knots, values, strict=True)):
-        raise SourceError(f"{where} has no whole table of {quantity}. Fetch the annotation again.")
-    # vectors of later IPF versions differ in where they give values; the finest of them is taken for all
-    pixels = max(knots, key=len)
-    rows = [np.interp(pixels, own, value) for own, value in zip(knots, values, strict=True)]
-    order = np.argsort(lines, kind="stable")
-    return LookUpTable(np.array(lines)[order], pixels, np.stack(rows)[order])
-
-
-def calibrate(
-    numbers: NDArray[Any],
-    table: LookUpTable,
-    *,
-    noise: LookUpTable | None = None,
-    row: int = 0,
-    col: int = 0,
-    step: tuple[float, float] = (1.0, 1.0),
-) -> NDArray[np.float32]:
-    """Linear backscatter of a window: (DN² − noise) / A², float32, NaN where DN is 0.
-
-    Parameters
-    ----------
-    numbers : array of int, (height, width)
-        Digital numbers of GRD.
-    table : LookUpTable
-        A of the calibration annotation.
-    noise : LookUpTable, optional
-        Thermal noise that is taken away; what is left is not negative.
-    row, col : int
-        Place of the window's first pixel.
-    step : (float, float)
-        Lines and pixels of the annotated image for one of the raster (reduced copies: more than 1).
-
-    References
-    ----------
-    ESA: Radiometric calibration of S-1 level-1 products generated by the S-1 IPF, ESA-EOPG-CSCOP-TN-0002,
-    equation 2; thermal denoising MPC-0392, equation 8.
-    """
-    rows = (np.arange(row, row + numbers.shape[0]) + 0.5) * step[0] - 0.5
-    cols = (np.arange(col, col + numbers.shape[1]) + 0.5) * step[1] - 0.5
-    power = numbers.astype(np.float64) ** 2
-    if noise is not None:
-        power = np.maximum(power - noise.at(rows, cols), 0.0)
-    power /= table.at(rows, cols) ** 2
-    power[numbers == 0] = np.nan
-    return power.astype(np.float32)
 
 
 # ---- onto a grid -----------------------------------------------------------------------------------------

@@ -17,14 +17,11 @@ from rasterio.transform import from_origin
 
 from eo_pipeline.errors import SourceError
 from eo_pipeline.grid import Grid
+from eo_pipeline.scenes.calibration import LookUpTable, calibrate, read_calibration, read_noise
 from eo_pipeline.scenes.sentinel1 import (
-    LookUpTable,
     backscatter,
     by_direction,
-    calibrate,
     prefer_corrected,
-    read_calibration,
-    read_noise,
     read_radar,
     to_decibel,
 )
