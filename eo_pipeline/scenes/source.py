@@ -7,6 +7,7 @@ left. Pixels are read for the proof of the offset alone, and its outcome is kept
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -34,6 +35,8 @@ from eo_pipeline.scenes.radiometry import OffsetProof
 from eo_pipeline.scenes.sentinel2 import METADATA_FILES, Sentinel2Product, item_file, read_name, read_product
 from eo_pipeline.season import SCL, Season
 
+#: Products of other kinds that may lie in the same folder: Sentinel-1, elevation models.
+_OTHERS: Final = re.compile(r"S1[A-Z]_|S[35][A-Z_]|Copernicus_DSM")
 #: Threads that prove products, and products after which the proofs are written down.
 _MOST_THREADS: Final = 4
 _SAVED_AFTER: Final = 25
@@ -276,7 +279,8 @@ def open_source(season: Season, *, products: Sequence[Sentinel2Product] | None =
 def find_products(root: Path) -> tuple[Path, ...]:
     """SAFE folders, zips, and folders of COGs with their item below a folder, by path.
 
-    Nothing is looked for inside a product, nor in hidden folders.
+    Nothing is looked for inside a product, nor in hidden folders; Sentinel-1 and elevation models are passed
+    over.
     """
     found: list[Path] = []
     waiting = [root]
@@ -288,7 +292,7 @@ def find_products(root: Path) -> tuple[Path, ...]:
             found.append(folder)
             continue
         for entry in folder.iterdir():
-            if entry.name.startswith("."):
+            if entry.name.startswith(".") or _OTHERS.match(entry.name):
                 continue
             if entry.is_dir():
                 waiting.append(entry)

@@ -163,11 +163,16 @@ def test_zips_and_cogs_are_found_beside_folders(tmp_path: Path) -> None:
     season = season_of(tmp_path)
     root = season.source.root / "2026"
     root.mkdir()
+    radar = root / "S1A_IW_GRDH_1SDV_20260601T104042_20260601T104107_022812_02792A_rtc"
+    radar.mkdir()
+    (radar / "item.json").write_text(json.dumps({"id": radar.name, "properties": {"platform": "s1a"}}))
     TinySafe(sensed="20260601T033541").write(root)
     zip_safe(TinySafe(sensed="20260611T033541").write(root))
     cog = TinySafe(sensed="20260621T033541", shift=0)
     write_cogs(cog, root / "earth-search", earth_search_item(cog, applied=True))
-    (tile,) = open_source(season).tiles()
+    source = SentinelSource(season)
+    (tile,) = source.tiles()
+    assert source.skipped == ()  # radar is none of its business
     assert [scene.date.day for scene in tile.scenes] == [1, 11, 21]
     assert [scene.asset("B04").offset for scene in tile.scenes] == [-0.1, -0.1, 0.0]
     first, second, third = (read(tile, "B08", number) for number in range(3))
@@ -359,3 +364,37 @@ def test_a_block_beyond_a_raster_is_empty(tmp_path: Path) -> None:
             assert np.isnan(reader.read(asset)).all()
     with BlockReader(Block("t", 0, 0, 64, 64)) as reader:
         assert np.isnan(reader.read(replace(asset, corner=(-100, -100)))).all()
+
+
+def test_a_tile_on_the_date_line(tmp_path: Path) -> None:
+    season = season_of(tmp_path)
+    turn = Transformer.from_crs(32701, 4326, always_xy=True)
+    (west, east), (south, north) = turn.transform([185_500, 186_500], [8_128_500, 8_129_500])
+    assert -180 < west < -179
+    text = season.path.read_text()
+    start = text.index("bbox")
+    line = text[start : text.index("\n", start)]
+    season.path.write_text(text.replace(line, f"bbox = [{west}, {south}, {east}, {north}]"))
+    season = read_season(season.path)
+    TinySafe(tile="01KAB", epsg=32701, left=184_960.0, top=8_130_000.0).write(season.source.root)
+    (tile,) = open_source(season).tiles()
+    assert tile.name == "01KAB"
+    assert tile.grid.bounds[0] <= 185_500
+    assert tile.grid.bounds[2] >= 186_500
+    assert np.nanmean(read(tile, "B08")) == pytest.approx(REFLECTANCE["B08"], abs=5e-4)
+
+
+def test_a_half_empty_tile_is_half_nan(tmp_path: Path) -> None:
+    season = season_of(tmp_path)
+    folder = TinySafe().write(season.source.root)
+    for band in ("B04", "B08", "B11"):
+        path = next(folder.rglob(f"*_{band}_*.jp2"))
+        metres = 10 if band in ("B04", "B08") else 20
+        numbers = TinySafe().numbers(band)
+        numbers[numbers.shape[0] // 2 :] = 0
+        write_jp2(path, numbers, 32648, 600_000.0, 3_950_020.0, metres)
+    (tile,) = open_source(season).tiles()
+    for band in ("B04", "B11"):
+        values = read(tile, band)
+        assert np.isnan(values[128 - tile.scenes[0].asset("B04").corner[0] :]).all()
+        assert np.nanmean(values) == pytest.approx(REFLECTANCE[band], abs=5e-4)
