@@ -119,8 +119,8 @@ def backscatter(
 ) -> NDArray[np.float32]:
     """Backscatter on a grid, decibel, float32 (height, width), NaN where nothing was measured.
 
-    Power is averaged (bilinear), never decibels. GRD needs some 40 bytes for each pixel of the grid: ask block
-    by block.
+    Power is averaged (bilinear), never decibels. GRD needs some 40 bytes for each pixel of the grid: ask
+    block by block.
 
     Parameters
     ----------
