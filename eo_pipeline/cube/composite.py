@@ -101,10 +101,42 @@ class Composite:
     dropped: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Views:
+    """Reflectance × 10 000 of a step's scenes, each band at its own pixel size.
+
+    Attributes
+    ----------
+    bands
+        Names.
+    fine : int16 [scene, band, y, x]
+        Bands on the grid itself.
+    coarse : int16 [scene, band, y, x]
+        Bands of pixels `zoom` times as large, that need not begin at the grid's corner: the grid's first
+        pixel lies `start` rows and columns (of the grid) within the first coarse one.
+    places
+        For each band the stack it lies in (0 `fine`, 1 `coarse`) and its place there.
+    """
+
+    bands: tuple[str, ...]
+    fine: NDArray[np.int16]
+    coarse: NDArray[np.int16]
+    places: tuple[tuple[int, int], ...]
+    zoom: int = 1
+    start: tuple[int, int] = (0, 0)
+
+    @classmethod
+    def of(cls, numbers: NDArray[np.int16], bands: Sequence[str]) -> Views:
+        """All bands on the grid: `numbers` int16 [scene, band, y, x]."""
+        none = np.empty((len(numbers), 0, 1, 1), dtype=np.int16)
+        return cls(
+            tuple(bands), np.ascontiguousarray(numbers), none, tuple((0, n) for n in range(len(bands)))
+        )
+
+
 def compose(
-    numbers: NDArray[np.int16],
+    views: Views,
     codes: NDArray[np.uint8],
-    bands: Sequence[str],
     days: Sequence[int],
     *,
     rule: StepRule | None = None,
@@ -113,45 +145,49 @@ def compose(
 
     Parameters
     ----------
-    numbers : int16 [scene, band, y, x]
-        Reflectance × 10 000. An observation that lacks one band counts as none.
+    views
+        Reflectance × 10 000. An observation that lacks one band counts as none. Without a near infrared band
+        a suspect pixel cannot be cleared, and is not used; without that and a visible band views are not held
+        against each other.
     codes : uint8 [scene, y, x]
         `CLEAR`, `SUSPECT`, or anything else for not usable.
-    bands
-        Names of the band axis. Without a near infrared band a suspect pixel cannot be cleared, and is not
-        used; without that and a visible band views are not held against each other.
     days
         Day of each scene from the step's start, 0 for the first.
     """
     rule = rule or StepRule()
-    scenes, n_bands, height, width = numbers.shape
-    if codes.shape != (scenes, height, width) or len(bands) != n_bands or len(days) != scenes:
+    bands = views.bands
+    scenes, height, width = codes.shape
+    given = {len(views.fine), len(views.coarse), len(days)}
+    if given != {scenes} or len(views.places) != len(bands):
         raise ValueError(
-            f"numbers has shape {numbers.shape}, codes {codes.shape}, with {len(bands)} bands and "
-            f"{len(days)} days; give a mask and a day each scene and a name each band."
+            f"There are {scenes} masks, {len(views.fine)} and {len(views.coarse)} views, {len(days)} days, "
+            f"{len(bands)} bands and {len(views.places)} places; give each scene a mask and a day, and each "
+            "band a place."
         )
-    reflectance = np.full((n_bands, height, width), NODATA, dtype=np.int16)
+    reflectance = np.empty((len(bands), height, width), dtype=np.int16)
     clear_count = np.zeros((height, width), dtype=np.uint8)
     seen_day = np.full((height, width), -1, dtype=np.int16)
     usable, dropped = np.zeros(scenes, dtype=np.int64), np.zeros(scenes, dtype=np.int64)
-    if scenes:
-        tested = can_test(bands)
-        visible = [bands.index(b) for b in VISIBLE if b in bands] if tested else []
-        near = [i for i, b in enumerate(bands) if b in NEAR_INFRARED]
-        short = [i for i, b in enumerate(bands) if b in SHORTWAVE_INFRARED]
-        _compose(
-            np.ascontiguousarray(numbers),
-            np.ascontiguousarray(codes),
-            np.array(days, dtype=np.int16),
-            np.array(visible, dtype=np.int64),
-            np.array(near, dtype=np.int64),
-            np.array(short, dtype=np.int64),
-            rule.numbers,
-            sorting_network(scenes),
-            (reflectance, clear_count, seen_day),
-            usable,
-            dropped,
-        )
+    if not scenes:
+        reflectance[:] = NODATA
+        return Composite(reflectance, clear_count, seen_day, (), ())
+    visible = [bands.index(b) for b in VISIBLE if b in bands] if can_test(bands) else []
+    near = [i for i, b in enumerate(bands) if b in NEAR_INFRARED]
+    short = [i for i, b in enumerate(bands) if b in SHORTWAVE_INFRARED]
+    _compose(
+        (views.fine, views.coarse),
+        np.array(views.places, dtype=np.int64),
+        (views.zoom, *views.start),
+        np.ascontiguousarray(codes),
+        np.array(days, dtype=np.int16),
+        np.array(visible, dtype=np.int64),
+        (np.array(near, dtype=np.int64), np.array(short, dtype=np.int64)),
+        rule.numbers,
+        sorting_network(scenes),
+        (reflectance, clear_count, seen_day),
+        usable,
+        dropped,
+    )
     counts = tuple(usable.tolist()), tuple(dropped.tolist())
     return Composite(reflectance, clear_count, seen_day, *counts)
 
@@ -316,53 +352,93 @@ def _outvoted(
 
 
 @njit(nogil=True, cache=True)
+def _repeat(line: NDArray[np.int16], zoom: int, start: int, length: int, out: NDArray[np.int16]) -> None:
+    """`length` grid pixels from the `start`-th on, of a line of coarse ones."""
+    if zoom == 2 and start % 2 == 0:
+        first = start // 2
+        for k in range((length + 1) // 2):
+            out[2 * k] = line[first + k]
+            out[2 * k + 1] = line[first + k]  # one beyond an odd length at most, which is below `_LANES`
+    else:
+        for x in range(length):
+            out[x] = line[(start + x) // zoom]
+
+
+@njit(nogil=True, cache=True)
+def _gather(
+    stacks: tuple[NDArray[np.int16], NDArray[np.int16]],
+    places: NDArray[np.int64],
+    coarse: tuple[int, int, int],
+    where: tuple[int, int, int, int],
+    run: NDArray[np.int16],
+) -> None:
+    """Fill `run` [band, x] with one scene's numbers of one run of pixels."""
+    fine, large = stacks
+    zoom, top, left = coarse
+    i, y, first, length = where
+    for band in range(run.shape[0]):
+        group, k = places[band]
+        if group == 0:
+            run[band, :length] = fine[i, k, y, first : first + length]
+        else:
+            _repeat(large[i, k, (y + top) // zoom], zoom, first + left, length, run[band])
+
+
+@njit(nogil=True, cache=True)
 def _clear_lanes(
-    numbers: NDArray[np.int16],
-    codes: NDArray[np.uint8],
-    i: int,
-    y: int,
-    first: int,
-    length: int,
-    near: NDArray[np.int64],
-    short: NDArray[np.int64],
+    run: NDArray[np.int16],
+    line: NDArray[np.uint8],
+    infrared: tuple[NDArray[np.int64], NDArray[np.int64]],
     rule: tuple[int, int, int, int, int, int],
     ok: NDArray[np.int16],
     dark: NDArray[np.int16],
 ) -> bool:
-    """Fill `ok` with 1 where scene `i` is usable by its own mask and numbers; whether any is."""
+    """Fill `ok` with 1 where a scene's run of pixels is usable by its mask and numbers; whether any is."""
+    near, short = infrared
     _, _, _, _, dark_near, dark_short = rule
-    line = codes[i, y, first : first + length]
     suspects = 0
-    for x in range(length):
+    for x in range(line.size):
         ok[x] = np.int16(1) if (line[x] == CLEAR or line[x] == SUSPECT) else np.int16(0)
         dark[x] = np.int16(1) if line[x] == SUSPECT else np.int16(0)
         suspects += dark[x]
-    for band in range(numbers.shape[1]):
-        values = numbers[i, band, y, first : first + length]
-        for x in range(length):
+    ok[line.size :] = 0
+    for band in range(run.shape[0]):
+        values = run[band]
+        for x in range(_LANES):
             ok[x] &= np.int16(0) if values[x] == NODATA else np.int16(1)
     if suspects > 0:
+        dark[line.size :] = 0
         for k in range(near.size + short.size):
-            values = numbers[i, near[k] if k < near.size else short[k - near.size], y, first : first + length]
+            values = run[near[k] if k < near.size else short[k - near.size]]
             limit = np.int16(dark_near if k < near.size else dark_short)
-            for x in range(length):
+            for x in range(_LANES):
                 dark[x] &= np.int16(1) if values[x] < limit else np.int16(0)
-        for x in range(length):
+        for x in range(_LANES):
             ok[x] &= np.int16(1) - dark[x]
     count = 0
-    for x in range(length):
+    for x in range(_LANES):
         count += ok[x]
     return count > 0
 
 
 @njit(nogil=True, cache=True)
+def _masked(line: NDArray[np.uint8]) -> bool:
+    """Whether no pixel of the line can be used."""
+    count = 0
+    for x in range(line.size):
+        count += 1 if (line[x] == CLEAR or line[x] == SUSPECT) else 0
+    return count == 0
+
+
+@njit(nogil=True, cache=True)
 def _compose(
-    numbers: NDArray[np.int16],
+    stacks: tuple[NDArray[np.int16], NDArray[np.int16]],
+    places: NDArray[np.int64],
+    coarse: tuple[int, int, int],
     codes: NDArray[np.uint8],
     days: NDArray[np.int16],
     visible: NDArray[np.int64],
-    near: NDArray[np.int64],
-    short: NDArray[np.int64],
+    infrared: tuple[NDArray[np.int64], NDArray[np.int64]],
     rule: tuple[int, int, int, int, int, int],
     network: NDArray[np.int64],
     outputs: tuple[NDArray[np.int16], NDArray[np.uint8], NDArray[np.int16]],
@@ -370,28 +446,31 @@ def _compose(
     dropped: NDArray[np.int64],
 ) -> None:
     reflectance, clear_count, seen_day = outputs
-    scenes, bands, height, width = numbers.shape
-    infrared = np.concatenate((near, short))
+    scenes, height, width = codes.shape
+    bands = places.shape[0]
+    all_infrared = np.concatenate(infrared)
+    run = np.zeros((scenes, bands, _LANES), dtype=np.int16)
     ok = np.zeros((scenes, _LANES), dtype=np.int16)
     out = np.zeros((scenes, _LANES), dtype=np.int16)
     hit = np.zeros(_LANES, dtype=np.int16)
     counts = np.zeros(_LANES, dtype=np.int16)
     lanes = np.full((scenes, _LANES), np.int16(_LAST), dtype=np.int16)
-    run = np.zeros((scenes, bands, _LANES), dtype=np.int16)
     for y in range(height):
         for first in range(0, width, _LANES):
             length = min(_LANES, width - first)
             views = 0
             for i in range(scenes):
-                views += _clear_lanes(numbers, codes, i, y, first, length, near, short, rule, ok[i], hit)
+                line = codes[i, y, first : first + length]
+                if _masked(line):
+                    ok[i] = 0
+                    continue
+                _gather(stacks, places, coarse, (i, y, first, length), run[i])
+                views += _clear_lanes(run[i], line, infrared, rule, ok[i], hit)
             if views == 0:
+                reflectance[:, y, first : first + length] = NODATA
                 continue
-            for i in range(scenes):
-                ok[i, length:] = 0
-                for band in range(bands):
-                    run[i, band, :length] = numbers[i, band, y, first : first + length]
             if views > 1 and visible.size > 0:
-                _outvoted(run, visible, infrared, rule, ok, hit, out)
+                _outvoted(run, visible, all_infrared, rule, ok, hit, out)
                 for i in range(scenes):
                     dropped[i] += out[i].sum()
             _count(ok, days, counts, seen_day[y, first : first + length], usable)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from eo_pipeline.acquire.sources.base import Asset, BlockReader, Scene
-from eo_pipeline.cube.composite import CLEAR, NODATA, SUSPECT, age_of_seen, compose
+from eo_pipeline.cube.composite import CLEAR, NODATA, SUSPECT, Views, age_of_seen, compose
 from eo_pipeline.cube.store import SCALE, TileStore, decode
 from eo_pipeline.engine import Result
 from eo_pipeline.errors import CubeError
@@ -51,11 +51,11 @@ def tested_bands(bands: Sequence[str]) -> tuple[str, ...]:
 
 
 def ingest_bytes(scenes_in_step: int, bands: int, block: Block) -> int:
-    """Memory `ingest_step` needs at most: one step's observations in int16, one band as it is read, the
-    composite and its compressed form.
+    """Memory `ingest_step` needs at most: one step's observations in int16 (as if all bands had the grid's
+    pixels), one band as it is read, the composite and its compressed form.
     """
     pixels = block.height * block.width
-    return pixels * (2 * scenes_in_step * bands + scenes_in_step + 5 * bands + 16)
+    return pixels * (2 * scenes_in_step * bands + scenes_in_step + 4 * bands + 16)
 
 
 def screen_bytes(steps: int, bands: int, block: Block) -> int:
@@ -129,13 +129,10 @@ def ingest_step(
                 codes[n][~own] = 0
             if ((codes[n] == CLEAR) | (codes[n] == SUSPECT)).any():
                 used.append(n)
-        numbers = np.empty((len(used), len(bands), *shape), dtype=np.int16)
-        for place, n in enumerate(used):
-            for b, band in enumerate(bands):
-                readers.reflectance(scenes[n].asset(band), numbers[place, b])
+        views = readers.views([scenes[n] for n in used], bands)
     days = [(scenes[n].date - step.start).days for n in used]
-    composite = compose(numbers, codes if len(used) == len(scenes) else codes[used], bands, days)
-    del numbers, codes
+    composite = compose(views, codes if len(used) == len(scenes) else codes[used], days)
+    del views, codes
     tile = TileStore(store)
     # an empty step is written too: it replaces what an earlier run with other scenes may have left there
     tile.write("reflectance", block, composite.reflectance, step=number)
@@ -198,19 +195,62 @@ class _Readers:
         """A reader of the block on the tile's grid."""
         return self._reader(self.block)
 
-    def reflectance(self, asset: Asset, out: NDArray[np.int16]) -> None:
-        """Reflectance × 10 000 of the block into `out` int16 (height, width)."""
-        block, zoom = self.block, asset.zoom
-        if zoom == 1:
-            numbers, y, x = self.whole.numbers(asset), 0, 0
-        else:
-            row, col = asset.corner[0] + block.row, asset.corner[1] + block.col
-            top, left = row // zoom, col // zoom
-            height, width = -(-(row + block.height) // zoom) - top, -(-(col + block.width) // zoom) - left
-            reader = self._reader(Block(block.tile, top, left, height, width))
-            numbers = reader.numbers(replace(asset, corner=(0, 0), zoom=1))
-            y, x = row - top * zoom, col - left * zoom
-        to_reflectance(numbers, asset, out, start=(y, x))
+    def views(self, scenes: Sequence[Scene], bands: Sequence[str]) -> Views:
+        """Every band of every scene."""
+        block = self.block
+        if not scenes:
+            return Views.of(np.empty((0, len(bands), block.height, block.width), dtype=np.int16), bands)
+        # bands of one larger pixel size stay as they are; all others are brought to the grid
+        readings = [[_reading(scene.asset(band), block) for band in bands] for scene in scenes]
+        sizes = [readings[0][b].coarse for b in range(len(bands))]
+        coarse = next((size for size in sizes if size is not None), None)
+        apart = [b for b, size in enumerate(sizes) if size == coarse is not None]
+        apart = [b for b in apart if all(row[b].coarse == coarse for row in readings)]
+        near = [b for b in range(len(bands)) if b not in apart]
+        window, zoom, start = coarse or (block, 1, (0, 0))
+        fine_stack = np.empty((len(scenes), len(near), block.height, block.width), dtype=np.int16)
+        shape = (window.height, window.width) if apart else (1, 1)
+        coarse_stack = np.empty((len(scenes), len(apart), *shape), dtype=np.int16)
+        for n, row in enumerate(readings):
+            for b, reading in enumerate(row):
+                numbers = self._reader(reading.window).numbers(reading.asset)
+                if b in apart:
+                    to_reflectance(numbers, reading.asset, coarse_stack[n, apart.index(b)])
+                else:
+                    asset = replace(reading.asset, zoom=reading.zoom)
+                    to_reflectance(numbers, asset, fine_stack[n, near.index(b)], start=reading.start)
+        places = tuple((1, apart.index(b)) if b in apart else (0, near.index(b)) for b in range(len(bands)))
+        return Views(tuple(bands), fine_stack, coarse_stack, places, zoom, start)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """How a band of a block is read at its own pixel size: `asset` within `window`, in which the block begins
+    `start` rows and columns of the grid.
+    """
+
+    asset: Asset
+    window: Block
+    zoom: int
+    start: tuple[int, int]
+
+    @property
+    def coarse(self) -> tuple[Block, int, tuple[int, int]] | None:
+        """Where larger pixels lie; bands of which this is the same can be stacked."""
+        return (self.window, self.zoom, self.start) if self.zoom > 1 else None
+
+
+def _reading(asset: Asset, block: Block) -> _Reading:
+    zoom = asset.zoom
+    if zoom == 1:
+        return _Reading(asset, block, 1, (0, 0))
+    row, col = asset.corner[0] + block.row, asset.corner[1] + block.col
+    top, left = row // zoom, col // zoom
+    height, width = -(-(row + block.height) // zoom) - top, -(-(col + block.width) // zoom) - left
+    window = Block(block.tile, top, left, height, width)
+    return _Reading(
+        replace(asset, corner=(0, 0), zoom=1), window, zoom, (row - top * zoom, col - left * zoom)
+    )
 
 
 def to_reflectance(

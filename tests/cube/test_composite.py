@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from eo_pipeline.cube.composite import NODATA, compose, median_of_numbers, sorting_network
+from eo_pipeline.cube.composite import NODATA, Views, compose, median_of_numbers, sorting_network
 
 BANDS = ("B02", "B03", "B04", "B08", "B11", "B12")
 BARE = np.array([1000, 1400, 1800, 2400, 3200, 2800])
@@ -102,7 +102,7 @@ def test_a_composite_is_what_the_rules_say(seed: int, scenes: int, height: int, 
     numbers[rng.random(numbers.shape) < 0.01] = NODATA
     codes = rng.integers(0, 4, (scenes, height, width)).astype(np.uint8)
     days = sorted(rng.integers(0, 10, scenes).tolist())
-    found = compose(numbers, codes, BANDS, days)
+    found = compose(Views.of(numbers, BANDS), codes, days)
     reflectance, count, seen = plainly(numbers, codes, days)
     np.testing.assert_array_equal(found.clear_count, count)
     np.testing.assert_array_equal(found.reflectance, reflectance)
@@ -113,7 +113,7 @@ def test_a_composite_is_what_the_rules_say(seed: int, scenes: int, height: int, 
 # ---- what views of one step say of each other ----
 def two(first: np.ndarray, second: np.ndarray) -> list[int]:
     numbers = np.rint(np.stack([first, second])).astype(np.int16)[:, :, None, None]
-    found = compose(numbers, np.ones((2, 1, 1), dtype=np.uint8), BANDS, [1, 6])
+    found = compose(Views.of(numbers, BANDS), np.ones((2, 1, 1), dtype=np.uint8), [1, 6])
     assert found.clear_count[0, 0] == sum(found.usable) == 2 - sum(found.dropped)
     return [n for n, lost in enumerate(found.dropped) if lost]
 
@@ -136,30 +136,34 @@ def test_changes_of_the_ground_are_no_outliers() -> None:
 
 def test_indices_are_not_held_against_each_other() -> None:
     numbers = np.array([[100], [9000]], dtype=np.int16).reshape(2, 1, 1, 1)
-    found = compose(numbers, np.ones((2, 1, 1), dtype=np.uint8), ("NDVI",), [0, 1])
+    found = compose(Views.of(numbers, ("NDVI",)), np.ones((2, 1, 1), dtype=np.uint8), [0, 1])
     assert found.dropped == (0, 0) and found.reflectance.item() == 4550
 
 
 @pytest.mark.parametrize(("values", "kept"), [(BARE * SHADOW, 0), (BARE, 1), (GREEN, 1), (GREEN * SHADOW, 0)])
 def test_a_suspect_view_stays_unless_it_is_dark(values: np.ndarray, kept: int) -> None:
     numbers = np.rint(values).astype(np.int16)[None, :, None, None]
-    found = compose(numbers, np.full((1, 1, 1), 2, dtype=np.uint8), BANDS, [4])
+    found = compose(Views.of(numbers, BANDS), np.full((1, 1, 1), 2, dtype=np.uint8), [4])
     assert found.usable == (kept,) and found.seen_day.item() == (4 if kept else -1)
 
 
 def test_without_infrared_a_suspect_view_cannot_be_cleared() -> None:
     numbers = np.full((1, 1, 1, 1), 3000, dtype=np.int16)
-    found = compose(numbers, np.full((1, 1, 1), 2, dtype=np.uint8), ("B02",), [0])
+    found = compose(Views.of(numbers, ("B02",)), np.full((1, 1, 1), 2, dtype=np.uint8), [0])
     assert found.reflectance.item() == NODATA and found.usable == (0,)
 
 
 def test_no_scene_is_an_empty_step() -> None:
-    found = compose(np.empty((0, 6, 2, 3), dtype=np.int16), np.empty((0, 2, 3), dtype=np.uint8), BANDS, [])
+    found = compose(
+        Views.of(np.empty((0, 6, 2, 3), dtype=np.int16), BANDS), np.empty((0, 2, 3), dtype=np.uint8), []
+    )
     assert (
         (found.reflectance == NODATA).all() and (found.seen_day == -1).all() and not found.clear_count.any()
     )
 
 
 def test_shapes_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(ValueError, match="give a mask and a day each scene"):
-        compose(np.zeros((1, 6, 2, 2), dtype=np.int16), np.zeros((1, 2, 2), dtype=np.uint8), BANDS, [])
+    with pytest.raises(ValueError, match="give each scene a mask and a day"):
+        compose(
+            Views.of(np.zeros((1, 6, 2, 2), dtype=np.int16), BANDS), np.zeros((1, 2, 2), dtype=np.uint8), []
+        )
