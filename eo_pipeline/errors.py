@@ -27,6 +27,10 @@ class CubeError(EOPipelineError):
     """A season cube that is missing, damaged, or in the middle of an update."""
 
 
+class StorageError(EOPipelineError):
+    """A folder or bucket that cannot be reached, read or written."""
+
+
 class SampleError(EOPipelineError):
     """Samples outside the image, of an unknown class, or without a single observation."""
 
