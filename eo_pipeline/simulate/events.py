@@ -122,7 +122,7 @@ def _frost(land: Landscape, cropping: Cropping, rng: np.random.Generator) -> Dra
     bloom = cropping.stage_day("full_bloom")[cropping.code == crops.CODE["apple"]]
     day = float(np.nanmedian(bloom)) if np.isfinite(bloom).any() else 111.0
     start = date(cropping.year, 1, 1) + timedelta(days=round(day))
-    cold = 1.05 - 0.9 * _scaled(land.elevation) + 0.12 * smooth_noise(land.grid.size, 12, rng)
+    cold = 0.95 - 1.4 * _scaled(land.elevation) + 0.12 * smooth_noise(land.grid.size, 12, rng)
     return start, start + timedelta(days=1), np.clip(rng.uniform(0.8, 1.0) * cold, 0, 1).astype(np.float32)
 
 
@@ -145,7 +145,7 @@ def _drought(land: Landscape, year: int, rng: np.random.Generator) -> Drawn:
     """Dry from June to early August, worst on slopes that face south."""
     south = _scaled(-land.aspect_north)
     patchy = 0.10 * smooth_noise(land.grid.size, 40, rng)
-    dry = rng.uniform(0.7, 0.9) * (0.55 + 0.3 * south + 0.15 * _scaled(land.elevation) + patchy)
+    dry = rng.uniform(0.4, 0.6) * (0.55 + 0.3 * south + 0.15 * _scaled(land.elevation) + patchy)
     return date(year, 6, 8), date(year, 8, 6), np.clip(dry, 0, 1).astype(np.float32)
 
 

@@ -38,7 +38,7 @@ class MgrsTile:
         top = max(0, round((grid.north - self.north) / PIXEL_M))
         bottom = min(grid.size, round((grid.north - self.north + TILE_M) / PIXEL_M))
         inside = self.west <= grid.west and grid.west + size_m <= self.west + TILE_M
-        return (top, max(top, bottom)) if inside else (0, 0)
+        return (top, bottom) if inside and bottom > top else (0, 0)
 
 
 #: The two overlap in y 3,890,220 to 3,900,000.
