@@ -1,0 +1,354 @@
+"""Composites of Sentinel-1: one value a channel and step, from linear backscatter on any grid.
+
+Passes of ascending and of descending orbits look from other sides and are never mixed. Power is averaged,
+never decibels: the mean of decibels lies below the mean of the power, the more the fewer looks there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from eo_pipeline.cube.store import NODATA, Layout, TileStore, make_array
+from eo_pipeline.engine import Result
+from eo_pipeline.errors import CubeError, SourceError
+from eo_pipeline.grid import Block, Grid, TimeStep
+
+Orbit = Literal["ascending", "descending"]
+ORBITS: Final[tuple[Orbit, ...]] = get_args(Orbit)
+#: The channel axis of `backscatter`; two a direction, in the order of `ORBITS`.
+CHANNELS: Final = ("VV_ASC", "VH_ASC", "VV_DESC", "VH_DESC")
+#: `backscatter[step, channel, y, x]` int16, and `backscatter_count[step, orbit, y, x]` uint8.
+BACKSCATTER: Final = "backscatter"
+COUNT: Final = "backscatter_count"
+#: int16 of decibels.
+DB_SCALE: Final = 100
+#: Backscatter below this is noise.
+FLOOR_DB: Final = -50.0
+#: Equivalent looks of one GRDH pixel (Sentinel-1 Product Definition, IW GRDH: 4.4).
+GRD_LOOKS: Final = 4.4
+#: Side of the cells of the tile that are warped, and rows composed, at a time: bounds the float copies
+#: whatever the block's size.
+_ROWS: Final = 256
+
+Window = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class RadarPass:
+    """One raster of linear gamma nought (or sigma nought) in each polarisation, of one pass.
+
+    `vv` and `vh` are paths GDAL opens; empty where the product has no such polarisation. Values of 0 and
+    below, NaN and the raster's nodata mean nothing was measured. Rasters of one direction and day are slices
+    of one pass.
+    """
+
+    direction: Orbit
+    date: date
+    vv: str
+    vh: str
+
+    @property
+    def files(self) -> tuple[str, str]:
+        """In the order of a direction's channels."""
+        return self.vv, self.vh
+
+
+def power_to_db(power: NDArray[np.float32]) -> NDArray[np.int16]:
+    """Linear backscatter as decibel × 100, int16: at least −50 dB; NaN and what is not above 0 as −32768.
+
+    >>> power_to_db(np.array([1.0, 0.05, 0.0, np.nan], dtype=np.float32)).tolist()
+    [0, -1301, -32768, -32768]
+    """
+    out = np.full(power.shape, NODATA, dtype=np.int16)
+    with np.errstate(invalid="ignore"):
+        measured = power > 0
+    decibel = 10.0 * np.log10(power[measured].astype(np.float64))
+    out[measured] = np.rint(np.clip(decibel, FLOOR_DB, 32767 / DB_SCALE) * DB_SCALE)
+    return out
+
+
+def db_to_power(numbers: NDArray[np.int16]) -> NDArray[np.float32]:
+    """The inverse of `power_to_db`: float32, NaN for −32768."""
+    power = (10.0 ** (numbers.astype(np.float64) / (10 * DB_SCALE))).astype(np.float32)
+    power[numbers == NODATA] = np.nan
+    return power
+
+
+def speckle_db(count: NDArray[np.uint8], *, looks: float = GRD_LOOKS) -> NDArray[np.float32]:
+    """Standard deviation that speckle leaves in a composite, in decibel; NaN where nothing was seen.
+
+    Of N independent looks the mean power has a relative deviation of 1/√N, and 10 log10 turns a relative
+    error ε into 10/ln 10 · ε ≈ 4.34 ε dB. `count` is passes, as `radar_step` counts them: slices of one pass
+    show the same speckle and count once.
+
+    References
+    ----------
+    Oliver, C. & Quegan, S. (2004). Understanding Synthetic Aperture Radar Images. SciTech, ch. 4.
+
+    >>> [f"{value:.2f}" for value in speckle_db(np.array([1, 3], dtype=np.uint8))]
+    ['2.07', '1.20']
+    """
+    with np.errstate(divide="ignore"):
+        relative = 1.0 / np.sqrt(count.astype(np.float32) * np.float32(looks))
+    deviation: NDArray[np.float32] = np.where(count > 0, relative * np.float32(10 / np.log(10)), np.nan)
+    return deviation.astype(np.float32)
+
+
+def require_radar(tile: TileStore, layout: Layout) -> None:
+    """Make the arrays of the composites in a tile's cube if they are not there."""
+    times, side, shape = len(layout.steps), layout.side, layout.grid.shape
+    if BACKSCATTER not in tile.group:
+        whole, shard = (times, len(CHANNELS), *shape), (1, len(CHANNELS), *side)
+        make_array(tile.group, BACKSCATTER, shape=whole, shard=shard, dtype="int16", fill=NODATA)
+    if COUNT not in tile.group:
+        whole, shard = (times, len(ORBITS), *shape), (1, len(ORBITS), *side)
+        make_array(tile.group, COUNT, shape=whole, shard=shard, dtype="uint8", fill=0)
+
+
+def radar_bytes(block: Block) -> int:
+    """Memory `radar_step` needs at most, whatever the number of passes: channels and counts, their
+    compressed form, and strips of rows in floating point.
+    """
+    pixels, strip = block.height * block.width, min(_ROWS, block.height) * block.width
+    return pixels * 2 * (2 * len(CHANNELS) + len(ORBITS)) + strip * 4 * 12 + 64_000_000
+
+
+def radar_step(
+    *,
+    block: Block,
+    grid: Grid,
+    number: int,
+    step: TimeStep,
+    passes: Sequence[RadarPass],
+    owned: Window | None,
+    store: Path,
+) -> Result:
+    """Compose step `number` of one block from the passes of that step, and write it to the cube.
+
+    `require_radar` must have made the arrays. Rasters on another grid are warped to the tile's: bilinear, or
+    the average where their pixels are finer.
+
+    Parameters
+    ----------
+    grid
+        The tile's.
+    passes
+        Those that fall into `step`, and no others.
+    owned
+        The tile's own pixels (first row, first column, end row, end column); the others stay nodata.
+
+    Returns
+    -------
+    dict
+        `seen`: of each channel, the pixels with a value; `passes`: days a direction.
+
+    Raises
+    ------
+    CubeError
+        A pass of another step or of no known direction.
+    SourceError
+        A raster that cannot be read or does not say where it lies.
+    """
+    _check(passes, step, block.tile)
+    numbers = np.full((len(CHANNELS), block.height, block.width), NODATA, dtype=np.int16)
+    counts = np.zeros((len(ORBITS), block.height, block.width), dtype=np.uint8)
+    days: dict[str, int] = {}
+    for place, orbit in enumerate(ORBITS):
+        by_day: dict[date, list[RadarPass]] = {}
+        for item in passes:
+            if item.direction == orbit:
+                by_day.setdefault(item.date, []).append(item)
+        days[orbit] = len(by_day)
+        for channel in range(2):
+            files = [[p.files[channel] for p in by_day[day] if p.files[channel]] for day in sorted(by_day)]
+            count = _compose(files, grid, block, numbers[2 * place + channel])
+            np.maximum(counts[place], count, out=counts[place])
+    if owned is not None:
+        outside = ~_inside(block, owned)
+        numbers[:, outside], counts[:, outside] = NODATA, 0
+    tile = TileStore(store)
+    # an empty step is written too: it replaces what an earlier run with other passes may have left there
+    tile.write(BACKSCATTER, block, numbers, step=number)
+    tile.write(COUNT, block, counts, step=number)
+    seen = {name: int((numbers[n] != NODATA).sum()) for n, name in enumerate(CHANNELS)}
+    return {"seen": seen, "passes": days}
+
+
+def _check(passes: Sequence[RadarPass], step: TimeStep, tile: str) -> None:
+    for item in passes:
+        if not step.holds(item.date):
+            raise CubeError(
+                f"Step {step.start} to {step.end} of tile {tile} was given a Sentinel-1 pass of {item.date}; "
+                "hand each pass to the step that holds its date."
+            )
+        if item.direction not in ORBITS:
+            raise CubeError(
+                f"The Sentinel-1 pass of {item.date} ({item.vv or item.vh}) has the direction "
+                f"“{item.direction}”; accepted are {' and '.join(ORBITS)}. Series of both are never mixed."
+            )
+
+
+def _compose(
+    days: Sequence[Sequence[str]], grid: Grid, block: Block, out: NDArray[np.int16]
+) -> NDArray[np.uint8]:
+    """Mean power of one channel over days into `out` (decibel × 100); returns days a pixel.
+
+    The slices of a day are averaged first, so that where they overlap the day weighs as anywhere else.
+    """
+    count = np.zeros(out.shape, dtype=np.uint8)
+    with ExitStack() as stack:
+        open_days = [[stack.enter_context(_Warped(path, grid)) for path in paths] for paths in days]
+        for first in range(0, block.height, _ROWS):
+            rows = slice(first, min(first + _ROWS, block.height))
+            shape = (rows.stop - rows.start, block.width)
+            total = np.zeros(shape, dtype=np.float32)
+            for slices in open_days:
+                day, seen = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.uint8)
+                for raster in slices:
+                    _add(raster.read(block, rows), day, seen)
+                _finish_day(day, seen, total, count[rows])
+            with np.errstate(divide="ignore", invalid="ignore"):
+                mean: NDArray[np.float32] = (total / count[rows]).astype(np.float32, copy=False)
+            out[rows] = power_to_db(mean)
+    return count
+
+
+@njit(nogil=True, cache=True)
+def _add(
+    power: NDArray[np.float32], total: NDArray[np.float32], seen: NDArray[np.uint8]
+) -> None:  # pragma: no cover - compiled
+    for y in range(power.shape[0]):
+        for x in range(power.shape[1]):
+            value = power[y, x]
+            if value > 0 and value < np.inf:  # NaN is neither
+                total[y, x] += value
+                seen[y, x] += 1
+
+
+@njit(nogil=True, cache=True)
+def _finish_day(
+    day: NDArray[np.float32], seen: NDArray[np.uint8], total: NDArray[np.float32], count: NDArray[np.uint8]
+) -> None:  # pragma: no cover - compiled
+    for y in range(day.shape[0]):
+        for x in range(day.shape[1]):
+            if seen[y, x] > 0:
+                total[y, x] += day[y, x] / seen[y, x]
+                count[y, x] += 1
+
+
+class _Warped:
+    """A raster of linear power seen on the tile's grid.
+
+    GDAL's warper weighs by where its window begins, to the last digit of a float. So it is asked for cells of
+    the tile that are the same whatever the blocks, and a block is put together from those.
+    """
+
+    def __init__(self, path: str, grid: Grid) -> None:
+        self.path, self.grid = path, grid
+        self._stack = ExitStack()
+        self._view: Any = None
+
+    def __enter__(self) -> _Warped:
+        import rasterio
+        from rasterio.enums import Resampling
+        from rasterio.errors import RasterioError
+        from rasterio.vrt import WarpedVRT
+
+        try:
+            self._stack.enter_context(rasterio.Env())
+            raster = self._stack.enter_context(rasterio.open(self.path))
+            if raster.crs is None:
+                raise SourceError(
+                    f"{self.path} does not say where on earth it lies. Give a terrain-corrected raster with "
+                    "its CRS, or calibrate and place the GRD product first."
+                )
+            fine = _pixel_m(raster) < 0.75 * abs(self.grid.transform[0])
+            self._view = self._stack.enter_context(
+                WarpedVRT(
+                    raster,
+                    crs=self.grid.crs,
+                    transform=self.grid.affine,
+                    width=self.grid.width,
+                    height=self.grid.height,
+                    resampling=Resampling.average if fine else Resampling.bilinear,
+                    # the border of a scene is 0 where the raster names no nodata: it must not be mixed in
+                    src_nodata=0 if raster.nodata is None else raster.nodata,
+                    nodata=np.nan,
+                    dtype="float32",
+                    warp_mem_limit=32,
+                )
+            )
+        except RasterioError as error:
+            self._stack.close()
+            raise _unreadable(self.path, error) from error
+        except SourceError:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def read(self, block: Block, rows: slice) -> NDArray[np.float32]:
+        """Some rows of the block, float32, NaN where nothing was measured."""
+        top, left = block.row + rows.start, block.col
+        bottom, right = block.row + rows.stop, block.col + block.width
+        out = np.empty((bottom - top, right - left), dtype=np.float32)
+        for row in range(top - top % _ROWS, bottom, _ROWS):
+            for col in range(left - left % _ROWS, right, _ROWS):
+                cell = self._cell(row, col)
+                y0, y1 = max(row, top), min(row + _ROWS, bottom)
+                x0, x1 = max(col, left), min(col + _ROWS, right)
+                out[y0 - top : y1 - top, x0 - left : x1 - left] = cell[
+                    y0 - row : y1 - row, x0 - col : x1 - col
+                ]
+        return out
+
+    def _cell(self, row: int, col: int) -> NDArray[np.float32]:
+        from rasterio.errors import RasterioError
+        from rasterio.windows import Window
+
+        window = Window(col, row, min(_ROWS, self.grid.width - col), min(_ROWS, self.grid.height - row))
+        try:
+            power: NDArray[np.float32] = self._view.read(1, window=window)
+        except RasterioError as error:
+            raise _unreadable(self.path, error) from error
+        return power
+
+
+def _pixel_m(raster: Any) -> float:
+    """Metres of a raster's pixel, nearly enough to tell finer from coarser."""
+    size = abs(float(raster.transform.a))
+    return size * 111_000 if raster.crs.is_geographic else size
+
+
+def _unreadable(path: str, error: Exception) -> SourceError:
+    return SourceError(
+        f"{path}: cannot be read ({error}). The file is damaged or was changed during the run: "
+        "fetch it again."
+    )
+
+
+def _inside(block: Block, owned: Window) -> NDArray[np.bool_]:
+    top, left, bottom, right = owned
+    rows = np.arange(block.row, block.row + block.height)[:, None]
+    cols = np.arange(block.col, block.col + block.width)
+    inside: NDArray[np.bool_] = (rows >= top) & (rows < bottom) & (cols >= left) & (cols < right)
+    return inside
+
+
+def passes_by_step(
+    passes: Sequence[RadarPass], steps: Sequence[TimeStep]
+) -> Mapping[int, tuple[RadarPass, ...]]:
+    """Passes of each step that has any, by the step's number; those outside the season are left out."""
+    found = {n: tuple(item for item in passes if step.holds(item.date)) for n, step in enumerate(steps)}
+    return {n: items for n, items in found.items() if items}
