@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from eo_pipeline.acquire.sources.base import Asset, BlockReader, Scene
 from eo_pipeline.cube.composite import CLEAR, NODATA, SUSPECT, Views, age_of_seen, compose
-from eo_pipeline.cube.store import SCALE, TileStore, decode
+from eo_pipeline.cube.store import SCALE, TileStore
 from eo_pipeline.engine import Result
 from eo_pipeline.errors import CubeError
 from eo_pipeline.grid import Block, TimeStep
@@ -36,9 +36,6 @@ from eo_pipeline.scenes.outliers import (
     verdict_of_counts,
 )
 from eo_pipeline.season import MaskRule
-
-#: Rows screened at a time: bounds the float copies whatever the block's size.
-_SCREEN_ROWS: Final = 64
 
 Window = tuple[int, int, int, int]
 
@@ -59,12 +56,10 @@ def ingest_bytes(scenes_in_step: int, bands: int, block: Block) -> int:
 
 
 def screen_bytes(steps: int, bands: int, block: Block) -> int:
-    """Memory `screen_block` needs at most: the tested bands of all steps, masks and ages, and a strip of rows
-    in floating point.
+    """Memory `screen_block` needs at most: the tested bands of all steps, once more while they are put
+    together, masks and ages.
     """
-    pixels = block.height * block.width
-    strip = min(_SCREEN_ROWS, block.height) * block.width
-    return pixels * steps * (2 * 2 * max(1, bands) + 9) + strip * steps * 6 * max(1, bands)
+    return block.height * block.width * steps * (2 * 2 * max(1, bands) + 9)
 
 
 # ---- scenes of one step ---------------------------------------------------------------------------------
@@ -387,13 +382,9 @@ def screen_block(
     clear = tile.read("clear_count", block) > 0
     outliers = np.zeros(clear.shape, dtype=np.bool_)
     if names and clear.any():
-        rows, cols = block.slices
-        array = tile.array("reflectance")
-        numbers = np.stack([array[:, bands.index(name), rows, cols] for name in names], axis=1)
+        numbers = tile.read_bands(names, bands, block)
         days = [step.day for step in steps]
-        for first in range(0, block.height, _SCREEN_ROWS):
-            part = slice(first, first + _SCREEN_ROWS)
-            outliers[:, part] = shadow_outliers(decode(numbers[:, :, part]), names, days)
+        outliers = shadow_outliers(numbers, names, days)
         outliers &= clear
     usable = clear & ~outliers
     tile.write("usable", block, usable.astype(np.uint8))

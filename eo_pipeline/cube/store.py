@@ -195,6 +195,16 @@ class TileStore:
         """Read one block of an int16 array as float32, NaN where nothing was measured."""
         return decode(self.read(name, block))
 
+    def read_bands(self, wanted: Sequence[str], bands: Sequence[str], block: Block) -> NDArray[np.int16]:
+        """Some of the cube's `bands` of a block, int16 [step, band, y, x]; no other is decoded."""
+        rows, cols = block.slices
+        array = self.array("reflectance")
+        out = np.empty((array.shape[0], len(wanted), block.height, block.width), dtype=np.int16)
+        for n, name in enumerate(wanted):
+            number = bands.index(name)
+            out[:, n] = array[:, number : number + 1, rows, cols][:, 0]
+        return out
+
     def read_usable(self, block: Block, kept: Sequence[bool] = ()) -> NDArray[np.bool_]:
         """Where each step was seen and is believed, bool [step, y, x].
 
@@ -213,13 +223,10 @@ class TileStore:
         NaN where nothing was seen, where the neighbours in time reject it, and throughout the steps that
         `kept` says no to. `bands` picks some of the store's bands, in that order.
         """
-        rows, cols = block.slices
-        array = self.array("reflectance")
         if bands:
-            known = list(self.group.attrs["bands"])
-            numbers = np.stack([array[:, known.index(band), rows, cols] for band in bands], axis=1)
+            numbers = self.read_bands(bands, list(self.group.attrs["bands"]), block)
         else:
-            numbers = np.asarray(array[..., rows, cols])
+            numbers = self.read("reflectance", block)
         out = np.empty(numbers.shape, dtype=np.float32)
         _clear_values(numbers, self.read_usable(block, kept), out)
         return out

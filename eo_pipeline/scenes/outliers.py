@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numba import njit
@@ -29,6 +29,8 @@ NEIGHBOURS: Final = 3
 #: Rejecting a date changes its neighbours' neighbours, so the test is repeated until nothing changes, at most
 #: so often.
 PASSES: Final = 3
+#: Pixels looked at side by side.
+_LANES: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +137,7 @@ def can_test(bands: Sequence[str]) -> bool:
 
 
 def shadow_outliers(
-    reflectance: NDArray[np.float32],
+    reflectance: NDArray[np.float32] | NDArray[np.int16],
     bands: Sequence[str],
     dates: Sequence[date],
     *,
@@ -150,8 +152,9 @@ def shadow_outliers(
 
     Parameters
     ----------
-    reflectance : float32 [t, band, y, x]
-        Surface reflectance 0-1, NaN where the scene's mask says not clear or the source has no data.
+    reflectance : float32 or int16 [t, band, y, x]
+        Surface reflectance 0-1, NaN where the scene's mask says not clear or the source has no data; or the
+        same × 10 000 as the cube holds it, −32768 for NaN.
     bands
         Names of the band axis. Bands that are no reflectance (indices) are left aside.
     dates
@@ -186,8 +189,11 @@ def shadow_outliers(
     # VISIBLE lists each sensor's bands from blue to red, and that order is kept.
     visible = [bands.index(b) for b in VISIBLE if b in bands]
     infrared = [i for i, b in enumerate(bands) if b in NEAR_INFRARED + SHORTWAVE_INFRARED]
+    numbers = reflectance if reflectance.dtype == np.int16 else reflectance.astype(np.float32, copy=False)
+    whole = numbers.dtype == np.int16
     _reject(
-        np.ascontiguousarray(reflectance, dtype=np.float32),
+        np.ascontiguousarray(numbers),
+        (np.float32(10_000 if whole else 1), np.float32(-32768 if whole else np.nan)),
         days,
         np.array(visible, dtype=np.int64),
         np.array(infrared, dtype=np.int64),
@@ -285,7 +291,7 @@ def _is_shadow(
     shadows in a row do not vouch for each other.
     """
     visible_ratio, infrared_ratio, end_ratio = ratios
-    chosen = np.full(2, -1)
+    before, after = -1, -1
     for side in range(2):
         found = _neighbours(i, 2 * side - 1, clear, days, max_gap_days, near[side, :2])
         best = -np.inf
@@ -295,8 +301,10 @@ def _is_shadow(
                 light += series[near[side, n], band]
             if light > best:
                 best = light
-                chosen[side] = near[side, n]
-    before, after = chosen
+                if side == 0:
+                    before = near[side, n]
+                else:
+                    after = near[side, n]
     if before < 0 and after < 0:
         return False
     weight = 0.0 if before < 0 else 1.0
@@ -322,37 +330,90 @@ def _is_shadow(
 def _clear_of(
     series: NDArray[np.float32],
     clear: NDArray[np.bool_],
+    asked: NDArray[np.bool_],
     days: NDArray[np.int64],
     visible: NDArray[np.int64],
     infrared: NDArray[np.int64],
     rises: tuple[float, float, float],
     ratios: tuple[float, float, float],
     max_gap_days: int,
+    near: NDArray[np.int64],
 ) -> None:
     """Take what either test rejects out of `clear`, for one pixel's `series` [t, band].
 
-    Clouds go first: a cloud left among the neighbours would make a good date look like shadow.
+    Clouds go first: a cloud left among the neighbours would make a good date look like shadow. `asked`
+    [test, t] says which dates can fail a test at all.
     """
-    near = np.empty((2, NEIGHBOURS), dtype=np.int64)
+    kept = clear.copy()
     for test in range(2):
         for _ in range(PASSES):
-            kept = clear.copy()
+            hits = 0
             for i in range(clear.size):
-                if not clear[i]:
+                if not clear[i] or not asked[test, i]:
                     continue
                 if test == 0:
                     hit = _is_cloud(i, series, clear, days, visible, rises, max_gap_days, near)
                 else:
                     hit = _is_shadow(i, series, clear, days, visible, infrared, ratios, max_gap_days, near)
-                kept[i] = not hit
-            if kept.sum() == clear.sum():
+                if hit:
+                    kept[i] = False
+                    hits += 1
+            if hits == 0:
                 break
             clear[:] = kept
 
 
 @njit(nogil=True, cache=True)
+def _candidates(
+    lanes: NDArray[np.float32],
+    clear: NDArray[np.bool_],
+    visible: NDArray[np.int64],
+    infrared: NDArray[np.int64],
+    least_rise: float,
+    ratios: tuple[float, float, float],
+    asked: NDArray[np.bool_],
+    any_asked: NDArray[np.bool_],
+) -> None:
+    """Fill `asked` [test, t, x]: dates that could fail a test, by bounds that hold whatever the neighbours
+    are.
+
+    Neighbours lie between the pixel's least and greatest value of the season: a date that is no cloud beside
+    the least, or no shadow beside the greatest, is none beside any.
+    """
+    t, n_bands, _ = lanes.shape
+    low = np.empty((n_bands, _LANES), dtype=np.float32)
+    high = np.empty((n_bands, _LANES), dtype=np.float32)
+    low[:] = np.float32(np.inf)
+    high[:] = np.float32(0)
+    for i in range(t):
+        for band in range(n_bands):
+            for x in range(_LANES):
+                value = lanes[i, band, x]
+                low[band, x] = value if clear[i, x] and value < low[band, x] else low[band, x]
+                high[band, x] = value if clear[i, x] and value > high[band, x] else high[band, x]
+    least, margin = np.float32(least_rise - 1e-5), np.float32(1e-5)
+    any_asked[:] = False
+    for i in range(t):
+        cloud, shadow = asked[0, i], asked[1, i]
+        cloud[:] = clear[i]
+        shadow[:] = clear[i]
+        for k in range(visible.size + infrared.size):
+            seen = k < visible.size
+            band = visible[k] if seen else infrared[k - visible.size]
+            ratio = np.float32(ratios[0] if seen else ratios[1])
+            for x in range(_LANES):
+                shadow[x] &= lanes[i, band, x] < ratio * high[band, x] + margin
+            if seen:
+                for x in range(_LANES):
+                    cloud[x] &= lanes[i, band, x] - low[band, x] >= least
+        for x in range(_LANES):
+            any_asked[x] |= cloud[x] | shadow[x]
+
+
+@njit(nogil=True, cache=True)
 def _reject(
-    reflectance: NDArray[np.float32],
+    reflectance: NDArray[Any],
+    reading: tuple[np.float32, np.float32],
     days: NDArray[np.int64],
     visible: NDArray[np.int64],
     infrared: NDArray[np.int64],
@@ -361,24 +422,46 @@ def _reject(
     max_gap_days: int,
     rejected: NDArray[np.bool_],
 ) -> None:
-    """Both tests over all pixels of `reflectance` [t, band, y, x]; fills `rejected` [t, y, x]."""
+    """Both tests over all pixels of `reflectance` [t, band, y, x]; fills `rejected` [t, y, x].
+
+    `reading` is the number that 1.0 stands as, and the one for nothing.
+    """
+    scale, missing = reading
+    nothing = np.float32(np.nan)
     t, n_bands, height, width = reflectance.shape
+    lanes = np.empty((t, n_bands, _LANES), dtype=np.float32)
+    clear = np.zeros((t, _LANES), dtype=np.bool_)
+    asked = np.zeros((2, t, _LANES), dtype=np.bool_)
+    any_asked = np.zeros(_LANES, dtype=np.bool_)
     series = np.empty((t, n_bands), dtype=np.float32)
-    clear = np.empty(t, dtype=np.bool_)
+    near = np.empty((2, NEIGHBOURS), dtype=np.int64)
+    least_rise = min(rises[0], rises[1])
     for y in range(height):
-        for x in range(width):
+        for first in range(0, width, _LANES):
+            length = min(_LANES, width - first)
             for i in range(t):
-                clear[i] = True
+                clear[i, :length] = True
+                clear[i, length:] = False
                 for band in range(n_bands):
-                    series[i, band] = reflectance[i, band, y, x]
-                for band in visible:
-                    clear[i] = clear[i] and np.isfinite(series[i, band])
-                for band in infrared:
-                    clear[i] = clear[i] and np.isfinite(series[i, band])
-            if clear.any():
-                before = clear.copy()
-                _clear_of(series, clear, days, visible, infrared, rises, ratios, max_gap_days)
-                rejected[:, y, x] = before & ~clear
+                    for x in range(length):
+                        value = np.float32(reflectance[i, band, y, first + x])
+                        lanes[i, band, x] = nothing if value == missing else value / scale
+                for k in range(visible.size + infrared.size):
+                    band = visible[k] if k < visible.size else infrared[k - visible.size]
+                    for x in range(length):
+                        clear[i, x] &= np.isfinite(lanes[i, band, x])
+            _candidates(lanes, clear, visible, infrared, least_rise, ratios, asked, any_asked)
+            for x in range(length):
+                if not any_asked[x]:
+                    continue
+                for i in range(t):
+                    for band in range(n_bands):
+                        series[i, band] = lanes[i, band, x]
+                before = clear[:, x].copy()
+                after = before.copy()
+                own = asked[:, :, x].copy()
+                _clear_of(series, after, own, days, visible, infrared, rises, ratios, max_gap_days, near)
+                rejected[:, y, first + x] = before & ~after
 
 
 def scene_verdicts(

@@ -10,8 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from eo_pipeline.scenes.outliers import can_test, scene_verdicts, shadow_outliers, verdict_of_counts
+from eo_pipeline.scenes.outliers import (
+    ShadowRule,
+    can_test,
+    scene_verdicts,
+    shadow_outliers,
+    verdict_of_counts,
+)
 
 BANDS = ("B02", "B03", "B04", "B08", "B11", "B12")
 #: A winter cereal from tillering through its green peak and ripening to stubble, one row a date, ten days
@@ -171,3 +179,71 @@ def test_tum_wheat_scenes_that_the_mask_calls_clear(
     for verdict in verdicts:
         if not verdict.rejected and (field, verdict.date) not in corner:
             assert verdict.outlier_share < 0.02, verdict
+
+
+# ---- the rule as sentences, date by date ----
+def plainly(series: np.ndarray, days: list[int]) -> np.ndarray:
+    """What `shadow_outliers` says of one pixel [t, band] of `BANDS`, without any short cut."""
+    rule = ShadowRule()
+    clear = np.isfinite(series).all(axis=1)
+    seen = clear.copy()
+
+    def beside(i: int, step: int, most: int) -> list[int]:
+        order = range(i - 1, -1, -1) if step < 0 else range(i + 1, len(days))
+        return [j for j in order if clear[j] and abs(days[j] - days[i]) <= rule.max_gap_days][:most]
+
+    def is_cloud(i: int) -> bool:
+        sides = [beside(i, -1, 3), beside(i, 1, 3)]
+        if not any(sides):
+            return False
+        needed = rule.cloud_rise if all(sides) else rule.end_cloud_rise
+        medians = [np.median(series[side, :3].astype(float), axis=0) for side in sides if side]
+        rise = series[i, :3].astype(float) - np.max(medians, axis=0)
+        return bool((rise >= needed).all() and rise[0] >= rule.cloud_whiteness * rise[2])
+
+    def is_shadow(i: int) -> bool:
+        sides = [beside(i, -1, 2), beside(i, 1, 2)]
+        best = [
+            max(side, key=lambda j: series[j, 3:].astype(float).sum()) if side else None for side in sides
+        ]
+        if best == [None, None]:
+            return False
+        before, after = best
+        if before is None or after is None:
+            expected = series[before if after is None else after].astype(float)
+        else:
+            span = days[after] - days[before]
+            weight = 0.5 if span == 0 else (days[after] - days[i]) / span
+            expected = weight * series[before].astype(float) + (1 - weight) * series[after].astype(float)
+        end = rule.end_ratio if before is None or after is None else 1.0
+        limits = np.array([rule.visible_ratio] * 3 + [rule.infrared_ratio * end] * 3)
+        return bool((series[i] < limits * expected).all())
+
+    for test in (is_cloud, is_shadow):
+        for _ in range(3):
+            hits = [i for i in np.flatnonzero(clear) if test(i)]
+            if not hits:
+                break
+            clear[hits] = False
+    return seen & ~clear
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 20), st.integers(1, 80))
+def test_the_bounds_that_spare_work_change_nothing(seed: int, count: int, width: int) -> None:
+    rng = np.random.default_rng(seed)
+    ground = SEASON[rng.integers(0, len(SEASON), count)][:, :, None, None]
+    values = ground * rng.uniform(0.9, 1.1, (count, 6, 1, width))
+    values = np.where(rng.random((count, 1, 1, width)) < 0.15, values * SHADOW[:, None, None], values)
+    values = np.where(rng.random((count, 1, 1, width)) < 0.15, values * 0.6 + 0.25, values)
+    values = np.where(rng.random((count, 1, 1, width)) < 0.03, values - 0.12, values)
+    numbers = np.rint(values * 10_000).astype(np.int16)
+    numbers[rng.random(numbers.shape) < 0.02] = -32768
+    days = sorted(rng.integers(0, 200, count).tolist())
+    dates = [date(2026, 1, 1) + timedelta(days=day) for day in days]
+    reflectance = numbers.astype(np.float32) / np.float32(10_000)
+    reflectance[numbers == -32768] = np.nan
+    found = shadow_outliers(numbers, BANDS, dates)
+    np.testing.assert_array_equal(found, shadow_outliers(reflectance, BANDS, dates))
+    for x in range(width):
+        np.testing.assert_array_equal(found[:, 0, x], plainly(reflectance[:, :, 0, x], days))
