@@ -1,135 +1,95 @@
 """The block engine: one Dask task a block and stage, skipped where it was done before.
 
-A task is addressed by where it writes (stage, tile, block) and by a key: a hash of its inputs, parameters,
-the program's own source and the keys of the tasks it builds on. Its marker, a small JSON file, is removed
-before the task writes and put back, atomically, after. So a run killed at any moment continues where it
-stopped, and a block written for other parameters is never taken for done.
+A run killed at any moment continues where it stopped, and a block written for other parameters is never taken
+for done (see `tasks`). Workers that die are replaced and their tasks done again; a task that takes three
+workers with it is told by its name, after everything else is done.
 """
 
 from __future__ import annotations
 
-import fcntl
-import functools
-import hashlib
-import json
 import os
+import queue
+import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Final, Self
+from typing import Any, Final, Self
 
+from eo_pipeline.cluster import (
+    available_memory,
+    fitting_workers,
+    open_local,
+    open_remote,
+    require_memory,
+    threads_of,
+)
 from eo_pipeline.errors import EngineError, EOPipelineError
-from eo_pipeline.memory import malloc_settings
+from eo_pipeline.runlog import RunLog
+from eo_pipeline.storage import Folder
+from eo_pipeline.tasks import (
+    Conditions,
+    Outcome,
+    Result,
+    Task,
+    code_digest,
+    digest_of,
+    done_result,
+    done_results,
+    execute,
+    forget,
+    shared_folder,
+    task_key,
+    write_atomic,
+)
+from eo_pipeline.worklock import Hold, locked
 
-#: Packages whose source decides what a task writes.
-_CODE: Final = ("acquire", "cube", "products", "scenes", "grid.py")
+__all__ = [
+    "Engine",
+    "Hold",
+    "Progress",
+    "Result",
+    "Task",
+    "available_memory",
+    "code_digest",
+    "digest_of",
+    "done_result",
+    "done_results",
+    "execute",
+    "forget",
+    "locked",
+    "task_key",
+    "write_atomic",
+]
 
-Result = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """One call of `function(**arguments)` for one block; `function` is importable and returns JSON-able
-    facts.
-    """
-
-    stage: str
-    tile: str
-    block: str
-    key: str
-    marker: Path
-    function: Callable[..., Result]
-    arguments: Mapping[str, Any]
+#: A task that died with this many workers, the last time alone on one, is not tried again.
+DEATHS: Final = 3
+#: How often a quiet cluster is asked whether it is still there.
+_POLL_SECONDS: Final = 2.0
+#: Results fetched from workers in one go, and the most tasks given out ahead to a thread.
+_TOGETHER: Final = 64
+#: Tasks as short as this are fetched together.
+_SHORT_SECONDS: Final = 0.1
+#: Work given out ahead to a thread where tasks are short.
+_AHEAD_SECONDS: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a stage is; `skipped` of the `done` were done by an earlier run."""
+    """How far a stage is; `skipped` of the `done` were done by an earlier run.
+
+    `eta_seconds` is the time left by the speed of this run's tasks alone, None before the first of them;
+    `peak_bytes` is the most memory a worker of the stage has held so far.
+    """
 
     stage: str
     done: int
     total: int
     skipped: int
-
-
-@functools.cache
-def code_digest() -> str:
-    """Hash of the source that decides what tasks write: another program version does its tasks anew."""
-    import models
-
-    here = Path(__file__).parent
-    digest = hashlib.sha256()
-    for root in (*(here / name for name in _CODE), Path(str(models.__file__)).parent):
-        found = (
-            [path for path in root.rglob("*") if path.suffix in (".py", ".csv")] if root.is_dir() else [root]
-        )
-        for path in sorted(found):
-            digest.update(path.name.encode())
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-def digest_of(*parts: object) -> str:
-    """SHA-256 of anything JSON can hold; dates and paths by their text."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def task_key(stage: str, *parts: object) -> str:
-    """The key of a task: its stage, the program's source, and everything its result depends on."""
-    return digest_of(stage, code_digest(), *parts)
-
-
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old or the new one whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_bytes(content)
-    partial.replace(path)
-
-
-def done_result(marker: Path, key: str) -> Result | None:
-    """The result a marker holds, if it is of this very key."""
-    try:
-        document = json.loads(marker.read_bytes())
-    except (OSError, ValueError):
-        return None
-    return document["result"] if document.get("key") == key else None
-
-
-def execute(task: Task) -> Result:
-    """Do one task and mark it done. Runs in a worker."""
-    task.marker.unlink(missing_ok=True)
-    started = time.perf_counter()
-    result = task.function(**task.arguments)
-    document = {"key": task.key, "seconds": round(time.perf_counter() - started, 3), "result": result}
-    write_atomic(task.marker, json.dumps(document).encode())
-    return result
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold a work folder alone; a second run of the same season is refused instead of mixed in."""
-    folder.mkdir(parents=True, exist_ok=True)
-    stream: IO[str]
-    with (folder / "lock").open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise EngineError(
-                f"{folder} is in use by another `eo` command for the same season. Wait until it ends, or "
-                "stop it."
-            ) from None
-        yield
-
-
-def available_memory() -> int:
-    """Bytes this machine can still give, as Linux estimates it."""
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return 4 * 1024**3
+    eta_seconds: float | None = None
+    peak_bytes: int = 0
 
 
 class Engine:
@@ -138,12 +98,29 @@ class Engine:
     Parameters
     ----------
     scheduler : str, optional
-        Address of an existing cluster, tcp://…; its workers must see the same paths. Without it, and without
-        DASK_SCHEDULER_ADDRESS, a LocalCluster of processes is started.
+        Address of an existing cluster, tcp://…; its workers must see the same paths, or the same
+        S3-compatible storage. Without it, and without DASK_SCHEDULER_ADDRESS, a LocalCluster of processes
+        is started.
     workers : int, optional
-        Processes of the local cluster; all cores by default. 0 runs everything in this process.
+        Processes of the local cluster; by default all cores, or fewer where memory holds fewer blocks.
+        0 runs everything in this process.
     on_progress : callable, optional
         Told after each task.
+    on_dashboard : callable, optional
+        Told the address of the Dask dashboard when a cluster is there.
+    log : RunLog, Folder or Path, optional
+        Where events are logged: a log, or the work folder it is to be in.
+    worker_timeout : float
+        Seconds a cluster may be without any worker before the run is given up.
+
+    Attributes
+    ----------
+    dashboard : str or None
+        Address of the Dask dashboard, while a cluster is there.
+    peaks : dict of str to int
+        Of each stage, the most bytes of memory one of its workers held at once.
+    guard : callable or None
+        Called before each task is given out, to stop a run that may not go on (see `Hold.check`).
     """
 
     def __init__(
@@ -152,19 +129,30 @@ class Engine:
         scheduler: str | None = None,
         workers: int | None = None,
         on_progress: Callable[[Progress], None] | None = None,
+        on_dashboard: Callable[[str], None] | None = None,
+        log: RunLog | Folder | Path | None = None,
+        worker_timeout: float = 120.0,
     ) -> None:
         self.scheduler = scheduler or os.environ.get("DASK_SCHEDULER_ADDRESS") or None
         self.workers = workers
         self.tell = on_progress or (lambda _: None)
+        self.dashboard: str | None = None
+        self.peaks: dict[str, int] = {}
+        self.guard: Callable[[], None] | None = None
+        self._on_dashboard = on_dashboard or (lambda _: None)
+        self._log = log
+        self._worker_timeout = worker_timeout
         self._stack = ExitStack()
         self._client: Any = None
+        self._threads = 0
+        self._most = 0
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._client, self.dashboard = None, None
         self._stack.close()
-        self._client = None
 
     def run(self, stage: str, tasks: Sequence[Task], *, task_bytes: int = 0) -> list[Result]:
         """Do the tasks that are not done, and return the results of all, in the order of `tasks`.
@@ -172,24 +160,64 @@ class Engine:
         Raises
         ------
         EngineError
-            A task failed, or needs more than a worker has (`task_bytes`). The tasks done before it stay done.
+            A task failed, lost its worker again and again, or needs more than a worker has (`task_bytes`); or
+            the cluster is gone. The tasks done before it stay done.
         """
-        results: dict[int, Result] = {}
-        for number, task in enumerate(tasks):
-            if (result := done_result(task.marker, task.key)) is not None:
-                results[number] = result
+        results = done_results(tasks)
         skipped = len(results)
         todo = [(number, task) for number, task in enumerate(tasks) if number not in results]
         self.tell(Progress(stage, skipped, len(tasks), skipped))
+        if not todo:
+            return [results[number] for number in range(len(tasks))]
+        pace = _Pace(sum(task.weight for _, task in todo))
         source = self._in_process(todo) if self.workers == 0 else self._on_cluster(todo, task_bytes)
-        for number, result in source:
-            # through JSON, as a skipped task's result comes: a run and its repetition see the same types
-            results[number] = json.loads(json.dumps(result))
-            self.tell(Progress(stage, len(results), len(tasks), skipped))
+        with self._logged(stage, len(tasks), skipped, task_bytes):
+            for number, outcome in source:
+                task = tasks[number]
+                results[number] = outcome.result
+                self.peaks[stage] = max(self.peaks.get(stage, 0), outcome.peak_bytes)
+                pace.add(task.weight)
+                self.note(
+                    "task",
+                    stage=stage,
+                    tile=task.tile,
+                    block=task.block,
+                    seconds=outcome.seconds,
+                    worker=outcome.worker,
+                    peak_bytes=outcome.peak_bytes,
+                    skipped=False,
+                )
+                progress = Progress(stage, len(results), len(tasks), skipped, pace.eta(), self.peaks[stage])
+                self.tell(progress)
         return [results[number] for number in range(len(tasks))]
 
-    def _in_process(self, todo: Sequence[tuple[int, Task]]) -> Iterator[tuple[int, Result]]:
+    def note(self, event: str, **facts: Any) -> None:
+        """Write an event to the log, if there is one."""
+        if self._log is None:
+            return
+        if not isinstance(self._log, RunLog):
+            self._log = self._stack.enter_context(RunLog(self._log))
+        self._log.write(event, **facts)
+
+    @contextmanager
+    def _logged(self, stage: str, total: int, skipped: int, task_bytes: int) -> Iterator[None]:
+        self.note("stage", stage=stage, total=total, skipped=skipped, planned_bytes=task_bytes or None)
+        started = time.perf_counter()
+        try:
+            yield
+        except KeyboardInterrupt:
+            self.note("interrupted", level="warning", stage=stage)
+            raise
+        except EOPipelineError as error:
+            self.note("failed", level="error", stage=stage, message=str(error))
+            raise
+        seconds = round(time.perf_counter() - started, 3)
+        self.note("stage_done", stage=stage, seconds=seconds, peak_bytes=self.peaks.get(stage))
+
+    def _in_process(self, todo: Sequence[tuple[int, Task]]) -> Iterator[tuple[int, Outcome]]:
         for number, task in todo:
+            if self.guard is not None:
+                self.guard()
             try:
                 yield number, execute(task)
             except EOPipelineError:
@@ -197,98 +225,255 @@ class Engine:
             except Exception as error:
                 raise _failure(task, error) from error
 
-    def _on_cluster(self, todo: Sequence[tuple[int, Task]], task_bytes: int) -> Iterator[tuple[int, Result]]:
-        if not todo:
-            return
-        from dask.distributed import as_completed
-
+    # ---- on a cluster -----------------------------------------------------------------------------------
+    def _on_cluster(self, todo: Sequence[tuple[int, Task]], task_bytes: int) -> Iterator[tuple[int, Outcome]]:
         client = self._connect(len(todo), task_bytes)
-        waiting = list(reversed(todo))
-        running: dict[str, tuple[int, Task]] = {}
+        with self._conditions([task for _, task in todo]) as conditions:
+            flights = _Flights(client, conditions, deque(todo))
+            asked = time.monotonic()
+            seen = asked
+            try:
+                while flights.left:
+                    if self.guard is not None:
+                        self.guard()
+                    flights.fill(max(1, self._threads))
+                    landed = flights.landed(_POLL_SECONDS)
+                    now = time.monotonic()
+                    if now - asked > _POLL_SECONDS:
+                        self._ask(client)
+                        asked = now
+                        seen = now if self._threads or landed else seen
+                        if now - seen > self._worker_timeout:
+                            raise self._no_worker()
+                    for flight, outcome in landed:
+                        if isinstance(outcome, Outcome):
+                            yield flight.number, outcome
+                        else:
+                            self._mourn(flights, flight, outcome)
+            finally:
+                flights.cancel()
 
-        def submit() -> Any:
-            number, task = waiting.pop()
-            # a key of its own each time: the marker decides what is done, not the scheduler's memory
-            future = client.submit(
-                execute, task, key=f"{task.stage}-{task.tile}-{task.block}-{os.urandom(4).hex()}", retries=0
+    def _mourn(self, flights: _Flights, flight: _Flight, error: BaseException) -> None:
+        """Give a task whose worker died another chance, or say why the run ends."""
+        from dask.distributed import CancelledError, KilledWorker
+
+        task = flight.task
+        if isinstance(error, KilledWorker):
+            deaths = flights.died(flight, error.allowed_failures + 1)
+            self.note(
+                "worker_died",
+                level="warning",
+                stage=task.stage,
+                tile=task.tile,
+                block=task.block,
+                worker=getattr(error.last_worker, "address", None),
+                deaths=deaths,
             )
-            running[future.key] = (number, task)
-            return future
-
-        ahead = 2 * max(1, len(client.scheduler_info(n_workers=-1)["workers"])) + 2
-        arriving = as_completed([submit() for _ in range(min(ahead, len(waiting)))])
-        try:
-            for future in arriving:
-                number, task = running.pop(future.key)
-                if future.status == "error":
-                    error = future.exception()
-                    if isinstance(error, EOPipelineError):
-                        raise error
-                    raise _failure(task, error) from error
-                result = future.result()
-                future.release()
-                if waiting:
-                    arriving.add(submit())
-                yield number, result
-        finally:
-            if running:
-                client.cancel(list(running), force=True)
+            if flight.alone and deaths >= DEATHS:
+                raise _failure(task, error, deaths) from error
+            return
+        if isinstance(error, CancelledError | OSError) and not isinstance(error, EOPipelineError):
+            self._ask(flights.client)  # raises where the scheduler is gone
+        if isinstance(error, CancelledError):
+            raise self._lost(error) from error
+        if isinstance(error, EOPipelineError):
+            raise error
+        raise _failure(task, error) from error
 
     def _connect(self, tasks: int, task_bytes: int) -> Any:
-        if self._client is not None:
-            return self._client
-        import logging
-
-        import dask
-        from dask.distributed import Client, LocalCluster
-
-        if self.scheduler:
-            try:
-                self._client = self._stack.enter_context(Client(self.scheduler, timeout="15s"))
-                if not self._client.scheduler_info(n_workers=-1)["workers"]:
-                    self._client.wait_for_workers(1, timeout=15)
-            except (OSError, TimeoutError, ValueError) as error:
-                raise EngineError(
-                    f"The Dask scheduler {self.scheduler} does not answer or has no worker ({error}). "
-                    "Start it (`dask scheduler`, `dask worker …`), or leave --scheduler out to use this "
-                    "machine."
-                ) from error
-            return self._client
-        count = max(1, min(self.workers or os.cpu_count() or 1, tasks if not self.workers else self.workers))
-        limit = int(available_memory() * 0.9 / count)
-        if task_bytes > limit:
-            fits = max(1, int(available_memory() * 0.9 / task_bytes))
-            raise EngineError(
-                f"A block needs {task_bytes / 1e9:.1f} GB, but each of {count} workers has "
-                f"{limit / 1e9:.1f} GB. "
-                f"Run with --workers {fits} or with a smaller --block."
-            )
-        dask.config.set(
-            {
-                "distributed.worker.memory.spill": False,
-                "distributed.worker.memory.target": False,
-            }
-            | {f"distributed.nanny.pre-spawn-environ.{name}": v for name, v in malloc_settings().items()}
-        )
-        cluster = self._stack.enter_context(
-            LocalCluster(
-                n_workers=count,
-                threads_per_worker=1,
-                processes=True,
-                memory_limit=limit,
-                dashboard_address="127.0.0.1:0",  # any free port; 8787 may be taken
-                host="127.0.0.1",
-                silence_logs=logging.CRITICAL,
-            )
-        )
-        self._client = self._stack.enter_context(Client(cluster))
+        if self.scheduler is None:
+            if self._client is None:
+                self._most = fitting_workers(self.workers, task_bytes)
+                # idle processes cost memory; a later stage with more tasks gets the others
+                start = self._most if self.workers else min(self._most, tasks)
+                self._start(open_local(self._stack, self._most, start), start)
+            elif self._threads < min(self._most, tasks):
+                self._threads = min(self._most, tasks)
+                self._client.cluster.scale(self._threads)
+        elif self._client is None:
+            client = open_remote(self._stack, self.scheduler)
+            self._start(client, threads_of(client))
+        if task_bytes:
+            require_memory(self._client, task_bytes)
         return self._client
 
+    def _start(self, client: Any, threads: int) -> None:
+        self._client, self._threads, self.dashboard = client, threads, client.dashboard_link
+        self.note("cluster", scheduler=self.scheduler or "local", threads=threads, dashboard=self.dashboard)
+        if self.dashboard:
+            self._on_dashboard(self.dashboard)
 
-def _failure(task: Task, error: BaseException | None) -> EngineError:
+    def _ask(self, client: Any) -> None:
+        """Ask the scheduler how many tasks its workers can do; workers come and go."""
+        try:
+            if client.status != "running":
+                raise self._lost(None)
+            self._threads = threads_of(client)
+        except (OSError, TimeoutError, RuntimeError) as error:
+            raise self._lost(error) from error
+
+    @contextmanager
+    def _conditions(self, tasks: Sequence[Task]) -> Iterator[Conditions]:
+        """What workers of a cluster that is not ours must find; a file only the right folder holds."""
+        folder = shared_folder(tasks) if self.scheduler else None
+        if folder is None:
+            yield Conditions(code_digest())
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".seen-{secrets.token_hex(4)}.partial"  # swept like any file of a killed run
+        probe.touch()
+        try:
+            yield Conditions(code_digest(), str(probe))
+        finally:
+            probe.unlink(missing_ok=True)
+
+    def _lost(self, error: BaseException | None) -> EngineError:
+        where = f"The Dask scheduler {self.scheduler}" if self.scheduler else "The local Dask cluster"
+        return EngineError(
+            f"{where} was lost or started anew in mid-run{f' ({error})' if error else ''}. Everything done "
+            "so far is kept: when it runs again, run the same command again to continue."
+        )
+
+    def _no_worker(self) -> EngineError:
+        where = f"the Dask scheduler {self.scheduler}" if self.scheduler else "the local Dask cluster"
+        return EngineError(
+            f"No worker is left on {where} since {self._worker_timeout:.0f} s. Everything done so far is "
+            "kept: start workers (`dask worker …`) and run the same command again to continue."
+        )
+
+
+# ---- tasks under way --------------------------------------------------------------------------------------
+@dataclass(slots=True)
+class _Flight:
+    """A task on the cluster; `alone` while no other is."""
+
+    number: int
+    task: Task
+    future: Any
+    alone: bool
+
+
+@dataclass
+class _Flights:
+    """The tasks on a cluster: a bounded number at once, and those that lost workers one at a time at the end.
+
+    When a worker dies, Dask suspects every task that waited there. Only a task that was the only one on the
+    whole cluster is known to be the cause.
+    """
+
+    client: Any
+    conditions: Conditions
+    waiting: deque[tuple[int, Task]]
+    suspects: deque[tuple[int, Task]] = field(default_factory=deque)
+    running: dict[str, _Flight] = field(default_factory=dict)
+    deaths: Counter[int] = field(default_factory=Counter)
+    seconds: float = 0.0
+    arrived: queue.SimpleQueue[str] = field(default_factory=queue.SimpleQueue)
+
+    @property
+    def left(self) -> bool:
+        """Whether any task is not done."""
+        return bool(self.waiting or self.suspects or self.running)
+
+    def fill(self, threads: int) -> None:
+        """Give out tasks: two a thread and two more, or of short ones as many as last half a second."""
+        ahead = 2 * threads + 2
+        if self.seconds:
+            ahead = max(ahead, min(_TOGETHER * threads, int(threads * _AHEAD_SECONDS / self.seconds)))
+        # in batches: a message to the scheduler costs more than a task in it
+        if self.waiting and len(self.running) <= max(ahead // 2, ahead - threads):
+            count = min(len(self.waiting), ahead - len(self.running))
+            self._submit([self.waiting.popleft() for _ in range(count)], alone=False)
+        if self.suspects and not self.running:
+            self._submit([self.suspects.popleft()], alone=True)
+
+    def _submit(self, batch: Sequence[tuple[int, Task]], *, alone: bool) -> None:
+        # a key of its own each time: the marker decides what is done, not the scheduler's memory
+        keys = [f"{task.stage}-{task.tile}-{task.block}-{secrets.token_hex(4)}" for _, task in batch]
+        futures = self.client.map(
+            execute, [task for _, task in batch], conditions=self.conditions, key=keys, retries=0, pure=False
+        )
+        for (number, task), future in zip(batch, futures, strict=True):
+            self.running[future.key] = _Flight(number, task, future, alone)
+            future.add_done_callback(self._arrive)
+
+    def _arrive(self, future: Any) -> None:
+        self.arrived.put(future.key)
+
+    def landed(self, timeout: float) -> list[tuple[_Flight, Outcome | BaseException]]:
+        """The tasks that ended since the last call, with what they gave; waits for the first of them."""
+        keys: list[str] = []
+        try:
+            keys.append(self.arrived.get(timeout=timeout))
+            if self.seconds < _SHORT_SECONDS:
+                time.sleep(_SHORT_SECONDS / 5)  # others follow at once, and are fetched together
+            while len(keys) < _TOGETHER:
+                keys.append(self.arrived.get_nowait())
+        except queue.Empty:
+            pass
+        flights = [self.running.pop(key) for key in keys]
+        good = [flight for flight in flights if flight.future.status == "finished"]
+        outcomes: dict[int, Outcome | BaseException] = {}
+        try:
+            found = self.client.gather([flight.future for flight in good])
+            outcomes = {flight.number: outcome for flight, outcome in zip(good, found, strict=True)}
+        except Exception:  # a worker died before it handed its results over: each is asked for by itself
+            outcomes = {}
+        landed = []
+        for flight in flights:
+            outcome = outcomes.get(flight.number)
+            if isinstance(outcome, Outcome):
+                self.seconds += (max(outcome.seconds, 1e-3) - self.seconds) / (8 if self.seconds else 1)
+            landed.append((flight, _ended(flight.future) if outcome is None else outcome))
+            flight.future.release()
+        return landed
+
+    def died(self, flight: _Flight, deaths: int) -> int:
+        """Queue a task again whose workers died; gives how many that are by now."""
+        self.deaths[flight.number] += deaths
+        again = self.waiting if self.deaths[flight.number] < DEATHS - 1 else self.suspects
+        again.append((flight.number, flight.task))
+        return self.deaths[flight.number]
+
+    def cancel(self) -> None:
+        """Call off what is still under way."""
+        if self.running and self.client.status == "running":
+            self.client.cancel([flight.future for flight in self.running.values()], force=True)
+
+
+def _ended(future: Any) -> Outcome | BaseException:
+    try:
+        outcome: Outcome = future.result()
+    except Exception as error:
+        return error
+    return outcome
+
+
+class _Pace:
+    """The speed of this run's tasks, and the time left at that speed."""
+
+    def __init__(self, weight: float) -> None:
+        self._left = weight
+        self._done = 0.0
+        self._started = time.monotonic()
+
+    def add(self, weight: float) -> None:
+        """Count a task as done."""
+        self._done += weight
+        self._left -= weight
+
+    def eta(self) -> float:
+        """Seconds left."""
+        return (time.monotonic() - self._started) * max(0.0, self._left) / max(self._done, 1e-9)
+
+
+def _failure(task: Task, error: BaseException, deaths: int = 0) -> EngineError:
     reason = f"{type(error).__name__}: {error}"
-    if type(error).__name__ == "KilledWorker":
-        reason = "its worker was killed, most often for want of memory; try --workers 1 or a smaller --block"
+    if deaths:
+        reason = (
+            f"{deaths} workers were killed by it, most often for want of memory; try --workers 1 or a "
+            "smaller --block"
+        )
     return EngineError(
         f"Stage {task.stage}, tile {task.tile}, block {task.block} failed ({reason}). "
         "Everything done so far is kept: run the same command again to continue."

@@ -1,0 +1,195 @@
+"""One run at a time on a season's work folder, local or in S3-compatible storage."""
+
+from __future__ import annotations
+
+import fcntl
+import getpass
+import json
+import secrets
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any, Final
+
+from eo_pipeline.errors import EngineError, StorageError
+from eo_pipeline.storage import Folder
+from eo_pipeline.tasks import this_process
+
+LOCK: Final = "lock"
+#: A remote lock is renewed this often …
+BEAT_SECONDS: Final = 15.0
+#: … and belongs to a run that ended if it was not for as long as this.
+STALE_SECONDS: Final = 120.0
+
+
+@dataclass
+class Hold:
+    """A held lock."""
+
+    folder: Folder
+    _lost: threading.Event = field(default_factory=threading.Event)
+
+    def check(self) -> None:
+        """Make sure the lock is still held.
+
+        Raises
+        ------
+        EngineError
+            This run did not renew it in time, and another may have taken it.
+        """
+        if self._lost.is_set():
+            raise EngineError(
+                f"The lock of {self.folder} was lost: this machine slept, or could not reach the storage. "
+                "What is done is kept; run the same command again to continue."
+            )
+
+
+@contextmanager
+def locked(
+    folder: Path | Folder, *, beat: float = BEAT_SECONDS, stale: float = STALE_SECONDS
+) -> Iterator[Hold]:
+    """Hold a work folder alone; a second run of the same season is refused instead of mixed in.
+
+    A local lock ends with its process. One in S3 is an object with its owner that is renewed every `beat`
+    seconds; when it was not for `stale` seconds, its owner is taken for dead and the lock is taken over.
+
+    Raises
+    ------
+    EngineError
+        Another run holds it.
+    StorageError
+        The storage has no conditional writes, so a lock in it would be none.
+    """
+    place = Folder.of(folder)
+    if place.local_path is None:
+        with _remote(place, beat, stale) as hold:
+            yield hold
+        return
+    place.local_path.mkdir(parents=True, exist_ok=True)
+    stream: IO[str]
+    with (place.local_path / LOCK).open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise _in_use(place, "") from None
+        yield Hold(place)
+
+
+@contextmanager
+def _remote(place: Folder, beat: float, stale: float) -> Iterator[Hold]:
+    token = secrets.token_hex(8)
+    document = {
+        "owner": f"{_user()} on {this_process()}",
+        "since": datetime.now(UTC).isoformat(timespec="seconds"),
+        "token": token,
+    }
+    content = json.dumps(document).encode()
+    tag = _acquire(place, content, token, stale)
+    hold, ended = Hold(place), threading.Event()
+    thread = threading.Thread(
+        target=_renew, args=(hold, content, tag, ended, (beat, stale)), name="lock", daemon=True
+    )
+    thread.start()
+    try:
+        yield hold
+    finally:
+        ended.set()
+        thread.join()
+        if not hold._lost.is_set():
+            _release(place, token)
+
+
+def _acquire(place: Folder, content: bytes, token: str, stale: float) -> str | None:
+    """Write the lock object and give its tag, or say who holds it."""
+    from obstore.exceptions import AlreadyExistsError, PreconditionError
+
+    now = _storage_time(place, token)
+    store, key = place.entry(LOCK)
+    try:
+        return _tag(store.put(key, content, mode="create", use_multipart=False))
+    except AlreadyExistsError:
+        pass
+    try:
+        found = store.head(key)
+        owner = json.loads(bytes(store.get(key).bytes()))
+    except (FileNotFoundError, ValueError):
+        found, owner = None, {}  # given back at this very moment
+    age = (now - found["last_modified"]).total_seconds() if found else stale
+    if found and age < stale:
+        raise _in_use(place, f" ({owner.get('owner', 'unknown')}, since {owner.get('since', 'unknown')})")
+    try:
+        mode: Any = {"e_tag": found["e_tag"], "version": found["version"]} if found else "create"
+        return _tag(store.put(key, content, mode=mode, use_multipart=False))
+    except (AlreadyExistsError, PreconditionError):
+        raise _in_use(place, "") from None  # another run took it over first
+
+
+def _storage_time(place: Folder, token: str) -> datetime:
+    """The storage's own time, and proof that it does not overwrite what is to be new."""
+    name = f"{LOCK}.{token}"
+    try:
+        if not place.write_new(name, b"") or place.write_new(name, b""):
+            raise StorageError(
+                f"{place}: this storage overwrites objects that must be new (no If-None-Match), so two runs "
+                "could not be kept apart. Use one with conditional writes, or a local folder."
+            )
+        store, key = place.entry(name)
+        now: datetime = store.head(key)["last_modified"]
+        return now
+    finally:
+        place.delete(name)
+
+
+def _renew(
+    hold: Hold, content: bytes, tag: str | None, ended: threading.Event, times: tuple[float, float]
+) -> None:
+    """Renew a lock until it ends, or is lost."""
+    from obstore.exceptions import BaseError, PreconditionError
+
+    beat, stale = times
+    store, key = hold.folder.entry(LOCK)
+    renewed = time.monotonic()
+    while not ended.wait(beat):
+        # content that differs: some stores give equal content an equal tag
+        body = json.dumps(json.loads(content) | {"beat": secrets.token_hex(4)}).encode()
+        try:
+            tag = _tag(store.put(key, body, mode={"e_tag": tag}, use_multipart=False))
+            renewed = time.monotonic()
+        except (PreconditionError, FileNotFoundError):
+            hold._lost.set()
+            return
+        except (BaseError, OSError):
+            if time.monotonic() - renewed > stale - beat:
+                hold._lost.set()
+                return
+
+
+def _release(place: Folder, token: str) -> None:
+    try:
+        if json.loads(place.read(LOCK)).get("token") == token:
+            place.delete(LOCK)
+    except (OSError, ValueError, StorageError):
+        return  # it goes stale
+
+
+def _tag(put: Any) -> str | None:
+    tag: str | None = put["e_tag"]
+    return tag
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
+
+
+def _in_use(place: Folder, owner: str) -> EngineError:
+    return EngineError(
+        f"{place} is in use by another `eo` command for the same season{owner}. Wait until it ends, or "
+        "stop it."
+    )
