@@ -2,14 +2,12 @@
 
 Observations of one step are held against each other first: of two views of a pixel a few days apart the
 brighter, whiter one is cloud and the one darker in every band is shadow, whatever their masks say. The median
-is taken of what is left. Everything is done in runs of a few hundred pixels, so that a sorting network's
-lanes stay in the processor's nearest cache and its comparisons become vector instructions.
+is taken of what is left.
 """
 
 # ruff: noqa: PLR0917 - compiled functions are called with positional arguments
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -18,65 +16,33 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from eo_pipeline.cube.medians import (
+    LANES,
+    LAST,
+    NODATA,
+    median_of_numbers,
+    pick_middle,
+    sort_lanes,
+    sorting_network,
+)
 from eo_pipeline.grid import TimeStep
 from eo_pipeline.scenes.outliers import NEAR_INFRARED, SHORTWAVE_INFRARED, VISIBLE, StepRule, can_test
 
-NODATA: Final = -32768
+__all__ = [
+    "CLEAR",
+    "NODATA",
+    "SUSPECT",
+    "Composite",
+    "Views",
+    "age_of_seen",
+    "compose",
+    "median_of_numbers",
+    "sorting_network",
+]
+
 #: Codes of a pixel's mask: 0 or 3 = not usable, 1 = clear, 2 = suspect: usable unless dark in the infrared.
 CLEAR: Final = 1
 SUSPECT: Final = 2
-#: Pixels sorted side by side.
-_LANES: Final = 256
-#: Stands for a missing value while sorting: it goes last, and the count keeps it from being picked.
-_LAST: Final = 32767
-
-
-@functools.cache
-def sorting_network(count: int) -> NDArray[np.int64]:
-    """Comparators (low, high) that sort `count` values: Batcher's odd-even merge sort, int64 [m, 2].
-
-    References
-    ----------
-    Batcher, K. E. (1968). Sorting networks and their applications. AFIPS Spring Joint Computer Conference 32,
-    307-314. doi:10.1145/1468075.1468121. Non-powers of two as in Knuth, The Art of Computer Programming 3,
-    algorithm 5.2.2M.
-
-    Examples
-    --------
-    >>> sorting_network(3).tolist(), len(sorting_network(36))
-    ([[0, 2], [0, 1], [1, 2]], 241)
-    """
-    pairs: list[tuple[int, int]] = []
-    top = 1
-    while top * 2 < count:
-        top *= 2
-    p = top if count > 1 else 0
-    while p > 0:
-        q, r, d = top, 0, p
-        while True:
-            pairs += [(i, i + d) for i in range(count - d) if i & p == r]
-            if q == p:
-                break
-            d, q, r = q - p, q // 2, p
-        p //= 2
-    return np.array(pairs, dtype=np.int64).reshape(-1, 2)
-
-
-def median_of_numbers(numbers: NDArray[np.int16]) -> NDArray[np.int16]:
-    """Median over the first axis, `NODATA` left out; `NODATA` where nothing is left.
-
-    Even counts take the mean of the two in the middle, halves to the even number as `np.rint` does.
-
-    >>> median_of_numbers(np.array([[1], [-32768], [4], [2]], dtype=np.int16)).tolist()
-    [2]
-    >>> median_of_numbers(np.array([[1], [4]], dtype=np.int16)).tolist()  # 2.5
-    [2]
-    """
-    shape = numbers.shape[1:]
-    flat = np.ascontiguousarray(numbers).reshape(numbers.shape[0], -1)
-    out = np.empty(flat.shape[1], dtype=np.int16)
-    _median_of_columns(flat, sorting_network(len(flat)), out)
-    return out.reshape(shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,51 +199,6 @@ def _ages(
 
 
 @njit(nogil=True, cache=True)
-def _sort(lanes: NDArray[np.int16], network: NDArray[np.int64]) -> None:
-    """Sort the columns of `lanes` [t, n]."""
-    for k in range(network.shape[0]):
-        low, high = lanes[network[k, 0]], lanes[network[k, 1]]
-        for x in range(_LANES):
-            a, b = low[x], high[x]
-            low[x] = min(a, b)
-            high[x] = max(a, b)
-
-
-@njit(nogil=True, cache=True)
-def _pick(lanes: NDArray[np.int16], counts: NDArray[np.int16], length: int, out: NDArray[np.int16]) -> None:
-    """The middle of the first `counts` values of each sorted column."""
-    for x in range(length):
-        count = counts[x]
-        if count == 0:
-            out[x] = NODATA
-        else:
-            total = np.int32(lanes[(count - 1) >> 1, x]) + np.int32(lanes[count >> 1, x])
-            half = total >> 1
-            out[x] = half + (total & half & 1)  # a half goes to the even number
-
-
-@njit(nogil=True, cache=True)
-def _median_of_columns(
-    numbers: NDArray[np.int16], network: NDArray[np.int64], out: NDArray[np.int16]
-) -> None:
-    t, n = numbers.shape
-    lanes = np.full((t, _LANES), np.int16(_LAST), dtype=np.int16)
-    counts = np.zeros(_LANES, dtype=np.int16)
-    for first in range(0, n, _LANES):
-        length = min(_LANES, n - first)
-        counts[:] = 0
-        for i in range(t):
-            line, lane = numbers[i, first : first + length], lanes[i]
-            for x in range(length):
-                value = line[x]
-                missing = value == NODATA
-                lane[x] = np.int16(_LAST) if missing else value
-                counts[x] += np.int16(0) if missing else np.int16(1)
-        _sort(lanes, network)
-        _pick(lanes, counts, length, out[first : first + length])
-
-
-@njit(nogil=True, cache=True)
 def _brighter(
     one: NDArray[np.int16],
     other: NDArray[np.int16],
@@ -289,11 +210,11 @@ def _brighter(
     """Keep `hit` where `one` [band, x] is brighter and whiter than `other` in the visible bands."""
     for k in range(visible.size):
         first, second = one[visible[k]], other[visible[k]]
-        for x in range(_LANES):
+        for x in range(LANES):
             high = np.int32(first[x]) - np.int32(second[x]) >= np.int32(rise)
             hit[x] &= np.int16(1) if high else np.int16(0)
     blue, red = visible[0], visible[-1]  # they run from blue to red
-    for x in range(_LANES):
+    for x in range(LANES):
         rise_blue = np.int32(one[blue, x]) - np.int32(other[blue, x])
         rise_red = np.int32(one[red, x]) - np.int32(other[red, x])
         white = rise_blue * np.int32(100) >= rise_red * np.int32(whiteness)
@@ -312,7 +233,7 @@ def _darker(
     share = np.int32(percent)
     for k in range(bands.size):
         first, second = one[bands[k]], other[bands[k]]
-        for x in range(_LANES):
+        for x in range(LANES):
             low = np.int32(first[x]) * np.int32(100) < np.int32(second[x]) * share
             hit[x] &= np.int16(1) if low else np.int16(0)
 
@@ -329,7 +250,7 @@ def _outvoted(
 ) -> None:
     """Take out of `ok` [scene, x] what another view of the step shows to be cloud, then what is shadow.
 
-    `numbers` [scene, band, x] is one run of `_LANES` pixels. `out` tells afterwards what was taken.
+    `numbers` [scene, band, x] is one run of `LANES` pixels. `out` tells afterwards what was taken.
     """
     rise, whiteness, visible_share, infrared_share, _, _ = rule
     scenes = numbers.shape[0]
@@ -339,14 +260,14 @@ def _outvoted(
             for j in range(scenes):
                 if i == j:
                     continue
-                for x in range(_LANES):
+                for x in range(LANES):
                     hit[x] = ok[i, x] & ok[j, x]
                 if test == 0:
                     _brighter(numbers[i], numbers[j], visible, rise, whiteness, hit)
                 else:
                     _darker(numbers[i], numbers[j], visible, visible_share, hit)
                     _darker(numbers[i], numbers[j], infrared, infrared_share, hit)
-                for x in range(_LANES):
+                for x in range(LANES):
                     out[i, x] |= hit[x]
         ok &= np.int16(1) - out
 
@@ -358,7 +279,7 @@ def _repeat(line: NDArray[np.int16], zoom: int, start: int, length: int, out: ND
         first = start // 2
         for k in range((length + 1) // 2):
             out[2 * k] = line[first + k]
-            out[2 * k + 1] = line[first + k]  # one beyond an odd length at most, which is below `_LANES`
+            out[2 * k + 1] = line[first + k]  # one beyond an odd length at most, which is below `LANES`
     else:
         for x in range(length):
             out[x] = line[(start + x) // zoom]
@@ -404,19 +325,19 @@ def _clear_lanes(
     ok[line.size :] = 0
     for band in range(run.shape[0]):
         values = run[band]
-        for x in range(_LANES):
+        for x in range(LANES):
             ok[x] &= np.int16(0) if values[x] == NODATA else np.int16(1)
     if suspects > 0:
         dark[line.size :] = 0
         for k in range(near.size + short.size):
             values = run[near[k] if k < near.size else short[k - near.size]]
             limit = np.int16(dark_near if k < near.size else dark_short)
-            for x in range(_LANES):
+            for x in range(LANES):
                 dark[x] &= np.int16(1) if values[x] < limit else np.int16(0)
-        for x in range(_LANES):
+        for x in range(LANES):
             ok[x] &= np.int16(1) - dark[x]
     count = 0
-    for x in range(_LANES):
+    for x in range(LANES):
         count += ok[x]
     return count > 0
 
@@ -449,15 +370,15 @@ def _compose(
     scenes, height, width = codes.shape
     bands = places.shape[0]
     all_infrared = np.concatenate(infrared)
-    run = np.zeros((scenes, bands, _LANES), dtype=np.int16)
-    ok = np.zeros((scenes, _LANES), dtype=np.int16)
-    out = np.zeros((scenes, _LANES), dtype=np.int16)
-    hit = np.zeros(_LANES, dtype=np.int16)
-    counts = np.zeros(_LANES, dtype=np.int16)
-    lanes = np.full((scenes, _LANES), np.int16(_LAST), dtype=np.int16)
+    run = np.zeros((scenes, bands, LANES), dtype=np.int16)
+    ok = np.zeros((scenes, LANES), dtype=np.int16)
+    out = np.zeros((scenes, LANES), dtype=np.int16)
+    hit = np.zeros(LANES, dtype=np.int16)
+    counts = np.zeros(LANES, dtype=np.int16)
+    lanes = np.full((scenes, LANES), np.int16(LAST), dtype=np.int16)
     for y in range(height):
-        for first in range(0, width, _LANES):
-            length = min(_LANES, width - first)
+        for first in range(0, width, LANES):
+            length = min(LANES, width - first)
             views = 0
             for i in range(scenes):
                 line = codes[i, y, first : first + length]
@@ -479,10 +400,10 @@ def _compose(
             for band in range(bands):
                 for i in range(scenes):
                     values, lane = run[i, band], lanes[i]
-                    for x in range(_LANES):
-                        lane[x] = values[x] if ok[i, x] else np.int16(_LAST)
-                _sort(lanes, network)
-                _pick(lanes, counts, length, reflectance[band, y, first : first + length])
+                    for x in range(LANES):
+                        lane[x] = values[x] if ok[i, x] else np.int16(LAST)
+                sort_lanes(lanes, network)
+                pick_middle(lanes, counts, length, reflectance[band, y, first : first + length])
 
 
 @njit(nogil=True, cache=True)

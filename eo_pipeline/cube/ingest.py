@@ -30,11 +30,10 @@ from eo_pipeline.scenes.outliers import (
     NEAR_INFRARED,
     SHORTWAVE_INFRARED,
     VISIBLE,
-    SceneVerdict,
     can_test,
     shadow_outliers,
-    verdict_of_counts,
 )
+from eo_pipeline.scenes.verdicts import SceneVerdict, verdict_of_counts
 from eo_pipeline.season import MaskRule
 
 Window = tuple[int, int, int, int]

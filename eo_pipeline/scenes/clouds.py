@@ -28,12 +28,10 @@ from eo_pipeline.scenes.outliers import (
     NEAR_INFRARED,
     SHORTWAVE_INFRARED,
     VISIBLE,
-    SceneVerdict,
     can_test,
-    scene_verdicts,
     shadow_outliers,
-    verdict_of_counts,
 )
+from eo_pipeline.scenes.verdicts import SceneVerdict, scene_verdicts, verdict_of_counts
 
 __all__ = [
     "NEAR_INFRARED",

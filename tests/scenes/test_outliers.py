@@ -13,13 +13,8 @@ import rasterio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eo_pipeline.scenes.outliers import (
-    ShadowRule,
-    can_test,
-    scene_verdicts,
-    shadow_outliers,
-    verdict_of_counts,
-)
+from eo_pipeline.scenes.outliers import ShadowRule, can_test, shadow_outliers
+from eo_pipeline.scenes.verdicts import scene_verdicts, verdict_of_counts
 
 BANDS = ("B02", "B03", "B04", "B08", "B11", "B12")
 #: A winter cereal from tillering through its green peak and ripening to stubble, one row a date, ten days
