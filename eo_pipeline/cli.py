@@ -179,6 +179,10 @@ def run(
         rejected = [row for row in manifest.inputs if row.get("rejected")]
         accuracy = job.accuracy()
         estimates = job.estimates
+        memory = {
+            "planned_bytes": job.plan.worker_bytes,
+            "peak_bytes": max(job.engine.peaks.values(), default=0),
+        }
     facts = {
         "run": str(folder),
         "run_id": manifest.run_id,
@@ -188,6 +192,8 @@ def run(
         "accuracy": _accuracy_facts(accuracy),
         "estimates": len(estimates),
         "timings": manifest.timings,
+        "worker_memory": memory,
+        "log": str(job.plan.work / "log.jsonl"),
     }
     if as_json:
         _print_json(facts)
@@ -352,7 +358,15 @@ def _season_run(
 
     with (
         _progress(quiet) as tell,
-        Engine(scheduler=scheduler, workers=workers, on_progress=tell) as engine,
+        Engine(
+            scheduler=scheduler,
+            workers=workers,
+            on_progress=tell,
+            on_dashboard=None
+            if quiet
+            else lambda address: typer.echo(f"Dask dashboard: {address}", err=True),
+            log=planned.work,
+        ) as engine,
     ):
         job = SeasonRun(planned, engine)
         with job.alone():
@@ -370,7 +384,6 @@ def _progress(quiet: bool) -> Iterator[Callable[[Progress], None] | None]:
         MofNCompleteColumn,
         TextColumn,
         TimeElapsedColumn,
-        TimeRemainingColumn,
     )
     from rich.progress import Progress as Bars
 
@@ -379,19 +392,35 @@ def _progress(quiet: bool) -> Iterator[Callable[[Progress], None] | None]:
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
     with Bars(*columns, console=Console(stderr=True)) as bars:
         known: dict[str, Any] = {}
 
         def tell(progress: Progress) -> None:
-            note = f"{progress.skipped} done before" if progress.skipped else ""
+            parts = [f"{_minutes(progress.eta_seconds)} left"] if progress.eta_seconds else []
+            parts += [f"{progress.skipped} done before"] if progress.skipped else []
+            note = ", ".join(parts)
             if progress.stage not in known:
                 known[progress.stage] = bars.add_task(progress.stage, total=progress.total, note=note)
             bars.update(known[progress.stage], completed=progress.done, total=progress.total, note=note)
 
         yield tell
+
+
+def _tell_dashboard(address: str) -> None:
+    typer.echo(f"Dask dashboard: {address}", err=True)
+
+
+def _minutes(seconds: float) -> str:
+    """A duration for reading.
+
+    >>> _minutes(42), _minutes(340), _minutes(9000)
+    ('42 s', '6 min', '2.5 h')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _need_map(job: SeasonRun) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 from eo_pipeline.cube.ingest import judge_steps, tested_bands
 from eo_pipeline.cube.smoothing import array_of
 from eo_pipeline.cube.store import NODATA, TileStore
-from eo_pipeline.engine import Engine, Result, Task, done_result, locked
+from eo_pipeline.engine import Engine, Result, Task, done_results, forget, locked
 from eo_pipeline.errors import RunFolderError, SourceError
 from eo_pipeline.plan import Plan, TilePlan
 from eo_pipeline.products.classify import (
@@ -65,7 +65,8 @@ class SeasonRun:
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Hold the season's work folder; another `eo` for the same season is refused meanwhile."""
-        with locked(self.plan.work):
+        with locked(self.plan.work) as hold:
+            self.engine.guard = hold.check
             yield
 
     @contextmanager
@@ -127,8 +128,9 @@ class SeasonRun:
     def _updating(self, tasks: Sequence[Task]) -> Iterator[None]:
         """Tell readers of the cubes which steps are in the making, until all of their blocks are done."""
         changing: dict[str, set[int]] = {tile.name: set() for tile in self.plan.tiles}
-        for task in tasks:
-            if done_result(task.marker, task.key) is None:
+        done = done_results(tasks)
+        for number, task in enumerate(tasks):
+            if number not in done:
                 changing[task.tile].add(int(task.arguments["number"]))
         stores = {tile.name: TileStore(self.stages.store(tile)) for tile in self.plan.tiles}
         for name, steps in changing.items():
@@ -200,7 +202,7 @@ class SeasonRun:
         tasks = self.stages.curves(self.kept)
         if lost := [task for task in tasks if not Path(task.arguments["output"]).is_file()]:
             for task in lost:
-                task.marker.unlink(missing_ok=True)
+                forget(task)
         self._run("curves", tasks)
         indices = self.plan.season.growth.indices
         return merge(

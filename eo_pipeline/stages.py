@@ -15,7 +15,7 @@ from eo_pipeline.acquire.sources.base import stamp
 from eo_pipeline.cube.ingest import ingest_step, screen_block
 from eo_pipeline.cube.smoothing import smooth_block
 from eo_pipeline.cube.store import TileStore
-from eo_pipeline.engine import Progress, Result, Task, done_result, task_key
+from eo_pipeline.engine import Progress, Result, Task, done_results, task_key
 from eo_pipeline.grid import Block, TimeStep
 from eo_pipeline.plan import Plan, TilePlan
 from eo_pipeline.products.classify import CROP_TYPE, classify_block, train_map
@@ -225,7 +225,9 @@ class Stages:
                     }
                     marker = self.marker("ingest", tile.name, name)
                     key = self.ingest_key(tile, block, step)
-                    tasks.append(Task("ingest", tile.name, name, key, marker, ingest_step, arguments))
+                    # a step without scenes costs next to nothing
+                    weight = block.height * block.width * (len(numbers) + 0.1)
+                    tasks.append(Task("ingest", tile.name, name, key, marker, ingest_step, arguments, weight))
         return tasks
 
     def screen(self) -> list[Task]:
@@ -353,6 +355,7 @@ class Stages:
                 self.marker(stage, tile.name, block.id),
                 function,
                 arguments(tile, block),
+                float(block.height * block.width),
             )
             for tile in self.plan.tiles
             for block in tile.blocks
@@ -372,7 +375,7 @@ class Stages:
         counts = {}
         for stage in STAGES:
             tasks = self.of(stage)
-            done = [done_result(task.marker, task.key) is not None for task in tasks]
+            done = len(done_results(tasks))
             lost = not stored and stage not in ("mask", "train")
-            counts[stage] = (len(tasks) if lost else done.count(False), len(tasks))
+            counts[stage] = (len(tasks) if lost else len(tasks) - done, len(tasks))
         return counts

@@ -34,7 +34,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> SeasonRun:
     """A season with its cube made, in blocks of 24."""
     season = make_season(tmp_path_factory.mktemp("season"), classify=True)
     job = SeasonRun(make_plan(read_season(season.toml), block=24), Engine(workers=0))
-    _ = job.cube
+    _ = job.verdicts
     return job
 
 
@@ -44,6 +44,7 @@ def take(job: SeasonRun, spec: ClassifySpec):
         CLASSES,
         [tile.layout for tile in job.plan.tiles],
         [job.stages.store(tile) for tile in job.plan.tiles],
+        [job.kept[tile.name] for tile in job.plan.tiles],
     )
 
 
