@@ -137,9 +137,9 @@ class SeasonRun:
             if steps:
                 stores[name].begin(sorted(steps))
         yield
-        for name, steps in changing.items():
-            if steps:
-                stores[name].commit(sorted(steps))
+        # every task is done now: also the steps that a run killed before its commit left open are whole
+        for store in stores.values():
+            store.commit(store.record().updating)
 
     @functools.cached_property
     def verdicts(self) -> dict[str, tuple[SceneVerdict, ...]]:

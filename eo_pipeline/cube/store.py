@@ -276,7 +276,9 @@ class TileStore:
     def commit(self, steps: Sequence[int]) -> None:
         """Say that these steps are whole again."""
         before = self.record()
-        self._note(Record(tuple(n for n in before.updating if n not in steps), before.opened))
+        left = tuple(n for n in before.updating if n not in steps)
+        if left != before.updating:
+            self._note(Record(left, before.opened))
 
     def require_whole(self) -> Record:
         """The record, where nothing is being updated.
