@@ -36,8 +36,10 @@ from eo_pipeline.season import Season
 _INGEST_SPEED: Final = 6e6
 #: Pixels × steps a worker smooths, classifies and compares a second.
 _PRODUCT_SPEED: Final = 1.5e6
-#: A worker before it reads anything: Python, numpy, GDAL, and torch where a map is made.
+#: A worker before it reads anything: Python, numpy, numba, GDAL.
 WORKER_BYTES: Final = 350_000_000
+#: What mapping adds to that: torch, and the network's activations of one batch.
+_MODEL_BYTES: Final = 600_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +221,7 @@ def _tile_bytes(item: TilePlan, plan: Plan) -> int:
         screen_bytes(steps, len(tested_bands(plan.bands)), making),
         # reflectance as int16 and float32, one index observed, smoothed and in double precision
         pixels * steps * (6 * bands + 24),
-        pixels * steps * (6 * bands + 8 * features) + 200_000_000 if features else 0,
+        pixels * steps * (6 * bands + 8 * features) + _MODEL_BYTES if features else 0,
     )
 
 

@@ -48,6 +48,14 @@ from eo_pipeline.scenes.clouds import SceneVerdict
 from eo_pipeline.stages import STAGES, Stages
 
 
+@dataclass(frozen=True, slots=True)
+class Cube:
+    """What the tasks told that made the cube, in the order of `Stages.ingest` and `Stages.screen`."""
+
+    ingested: list[Result]
+    screened: list[Result]
+
+
 @dataclass
 class SeasonRun:
     """One run of a plan. Each method does its stage and what that needs; what is done is not done again."""
@@ -82,10 +90,9 @@ class SeasonRun:
 
     # ---- stages -----------------------------------------------------------------------------------------
     @functools.cached_property
-    def cube(self) -> list[Result]:
-        """The season cube of every tile: one composite a step, each from the step's own scenes.
-
-        Returns what the tasks of stage "ingest" told, in their order.
+    def cube(self) -> Cube:
+        """The season cube of every tile: one composite a step, each from the step's own scenes, and what of
+        it is believed.
         """
         if masks := self.stages.mask():
             self._run("mask", masks)
@@ -107,8 +114,9 @@ class SeasonRun:
                 (ANOMALY, "int16", NODATA),
             ):
                 store.require(tile.layout, name, dtype, fill)
-        with self._updating(tasks):
-            return self._run("ingest", tasks)
+        screening = self.stages.screen()
+        with self._updating(tasks, screening):
+            return Cube(self._run("ingest", tasks), self._run("screen", screening))
 
     @functools.cached_property
     def clear_shares(self) -> dict[str, list[float]]:
@@ -116,7 +124,7 @@ class SeasonRun:
         _ = self.verdicts
         counts = {tile.name: [0] * len(tile.tile.scenes) for tile in self.plan.tiles}
         steps = {tile.name: tile for tile in self.plan.tiles}
-        for task, result in zip(self.stages.ingest(), self.cube, strict=True):
+        for task, result in zip(self.stages.ingest(), self.cube.ingested, strict=True):
             numbers = steps[task.tile].scenes_of(task.arguments["step"])
             for number, found in zip(numbers, result["scenes"], strict=True):
                 counts[task.tile][number] += int(found["usable"])
@@ -125,13 +133,17 @@ class SeasonRun:
         }
 
     @contextmanager
-    def _updating(self, tasks: Sequence[Task]) -> Iterator[None]:
+    def _updating(self, tasks: Sequence[Task], screening: Sequence[Task]) -> Iterator[None]:
         """Tell readers of the cubes which steps are in the making, until all of their blocks are done."""
         changing: dict[str, set[int]] = {tile.name: set() for tile in self.plan.tiles}
         done = done_results(tasks)
         for number, task in enumerate(tasks):
             if number not in done:
                 changing[task.tile].add(int(task.arguments["number"]))
+        done = done_results(screening)
+        for number, task in enumerate(screening):
+            if number not in done and not changing[task.tile]:
+                changing[task.tile].update(range(len(task.arguments["steps"])))
         stores = {tile.name: TileStore(self.stages.store(tile)) for tile in self.plan.tiles}
         for name, steps in changing.items():
             if steps:
@@ -144,11 +156,8 @@ class SeasonRun:
     @functools.cached_property
     def verdicts(self) -> dict[str, tuple[SceneVerdict, ...]]:
         """Of each tile's steps, by date: kept or rejected, and why."""
-        _ = self.cube
-        tasks = self.stages.screen()
-        results = self._run("screen", tasks)
         by_tile: dict[str, list[Result]] = {}
-        for task, result in zip(tasks, results, strict=True):
+        for task, result in zip(self.stages.screen(), self.cube.screened, strict=True):
             by_tile.setdefault(task.tile, []).append(result)
         self._covered = {name: sum(int(item["covered"]) for item in found) for name, found in by_tile.items()}
         tested = bool(tested_bands(self.plan.bands))

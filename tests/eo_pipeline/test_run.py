@@ -292,3 +292,17 @@ def test_an_existing_cluster_gives_the_same(season: TinySeason, folder: Path, tm
             job = SeasonRun(make_plan(document, block=32), engine)
             assemble(job)
     assert products(job.plan.folder) == products(folder)
+
+
+def test_a_run_killed_before_its_commit_is_finished_by_the_next(tmp_path: Path) -> None:
+    from eo_pipeline.cube.store import TileStore
+    from eo_pipeline.errors import CubeError
+
+    season = make_season(tmp_path, size=16, dates=8)
+    run(season)
+    store = TileStore(season.root / "runs/.work/tiny-2026/cube/all.zarr")
+    store.begin([3])  # as a run leaves it that is killed between its last task and the commit
+    with pytest.raises(CubeError, match="is being updated"):
+        store.require_whole()
+    run(season)
+    store.require_whole()
