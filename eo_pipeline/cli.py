@@ -317,8 +317,11 @@ def verify(folder: RunFolder, as_json: Json = False) -> None:
 # -------------------------------------------------------------------------------------------------
 def _plan(season: Path, out: Path | None, block: int | None) -> Plan:
     from eo_pipeline.plan import make_plan
+    from eo_pipeline.remote import acquire
 
-    return make_plan(_season(season, out), block=block)
+    found = _season(season, out)
+    # windows are of what a search finds; everything else lies on the disk
+    return make_plan(found, block=block, products=acquire(found, fetch=False))
 
 
 def _season(path: Path, out: Path | None) -> Season:

@@ -235,6 +235,26 @@ class Ledger:
             )
 
 
+def left_out(root: Path) -> dict[tuple[str, str], str]:
+    """Products below `root` that fetching left out for clouds, by tile and name: the reason of each.
+
+    Looks and writes nothing; empty where nothing was fetched.
+    """
+    if not (root / FILE).is_file():
+        return {}
+    try:
+        database = sqlite3.connect(f"{(root / FILE).resolve().as_uri()}?mode=ro", uri=True, timeout=60.0)
+        try:
+            rows = database.execute(
+                "SELECT tile, name, reason FROM products WHERE state = 'screened-out'"
+            ).fetchall()
+        finally:
+            database.close()
+    except sqlite3.Error:  # a folder one may not write to, another's file: the products still speak
+        return {}
+    return {(tile, name): reason for tile, name, reason in rows}
+
+
 def _lies(path: Path, size: int) -> bool:
     try:
         return path.is_file() and path.stat().st_size == size

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from eo_pipeline.acquire.folders import COMPLETE
+from eo_pipeline.acquire.ledger import left_out
 from eo_pipeline.acquire.sources.base import Asset, Scene, SceneSource, Tile
 from eo_pipeline.acquire.sources.folder import FolderSource
 from eo_pipeline.errors import EOPipelineError, SourceError
@@ -161,6 +163,7 @@ class SentinelSource:
         season, spec = self.season, self.season.source.sentinel
         assert spec is not None
         found = self._given if self._given is not None else self._on_disk(wanted)
+        cloudy = left_out(season.source.root) if self._given is None else {}
         for product in found:
             if wanted and product.tile not in wanted:
                 continue
@@ -171,6 +174,12 @@ class SentinelSource:
                     product,
                     f"{product.cloud_cover:.0f} % cloud, more than [source] max_cloud = {spec.max_cloud:g}.",
                 )
+                continue
+            folder = Path(product.path)
+            folder = folder if folder.is_dir() else folder.parent
+            reason = cloudy.get((folder.parent.name, folder.name))
+            if reason and not (folder / COMPLETE).is_file():
+                self._skip(product, reason)  # it lies there without its bands, and that is as it should be
                 continue
             yield product
 
