@@ -521,7 +521,7 @@ class _Report:
 
     # ---- the rest ---------------------------------------------------------------------------------------
     def scenes(self) -> Row:
-        """How many scenes, and the rejected ones with the reason."""
+        """How many scenes, the rejected ones with the reason, and products that never became scenes."""
         scenes = [row for row in self.manifest.inputs if row.get("role") == "scene"]
         rejected = [
             {
@@ -534,7 +534,12 @@ class _Report:
             for row in scenes
             if row["rejected"]
         ]
-        return {"total": len(scenes), "used": len(scenes) - len(rejected), "rejected": rejected}
+        return {
+            "total": len(scenes),
+            "used": len(scenes) - len(rejected),
+            "rejected": rejected,
+            "skipped": [row for row in self.manifest.inputs if row.get("role") == "skipped"],
+        }
 
     def notes(self) -> list[str]:
         """Method in short sentences."""
