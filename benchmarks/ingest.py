@@ -38,10 +38,11 @@ from rich.console import Console
 from telling import machine, table
 
 from eo_pipeline.acquire.sources.base import Scene
-from eo_pipeline.cube.composite import CLEAR, NODATA, Views, compose, median_of_numbers
+from eo_pipeline.cube.composite import CLEAR, Views, compose
 from eo_pipeline.cube.gaps import FILLED, GapRule, fill_block, require_filled
 from eo_pipeline.cube.ingest import ingest_step, screen_block
-from eo_pipeline.cube.store import Layout, TileStore
+from eo_pipeline.cube.medians import median_of_numbers
+from eo_pipeline.cube.store import NODATA, Layout, TileStore
 from eo_pipeline.grid import BLOCK, INGEST_BLOCK, Grid, TimeStep, cut, dekads
 from eo_pipeline.memory import keep_freed_memory
 from eo_pipeline.scenes.clouds import mask_scene

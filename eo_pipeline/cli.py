@@ -593,9 +593,17 @@ def _without_nan(value: Any) -> Any:
 
 
 def _register() -> None:
-    from eo_pipeline import cli_archive, cli_fetch, cli_inspect, cli_models, cli_simulate, cli_sources
+    from eo_pipeline import (
+        cli_archive,
+        cli_cube,
+        cli_fetch,
+        cli_inspect,
+        cli_models,
+        cli_simulate,
+        cli_sources,
+    )
 
-    for group in (cli_sources, cli_fetch, cli_inspect, cli_models, cli_simulate, cli_archive):
+    for group in (cli_sources, cli_fetch, cli_inspect, cli_cube, cli_models, cli_simulate, cli_archive):
         group.register(app)
 
 

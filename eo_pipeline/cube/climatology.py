@@ -20,8 +20,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from eo_pipeline.cube.composite import median_of_numbers
 from eo_pipeline.cube.indices import INDICES, band_of, feature_series, missing_for
+from eo_pipeline.cube.medians import median_of_numbers
 from eo_pipeline.cube.shards import shard_side
 from eo_pipeline.cube.store import NODATA, TileStore, decode, encode, make_array, open_group
 from eo_pipeline.engine import Result

@@ -1,0 +1,406 @@
+"""`eo cube`: what a season cube holds, as table, picture and raster, and the climatology of several."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from eo_pipeline.errors import CubeError, EOPipelineError
+
+if TYPE_CHECKING:
+    from eo_pipeline.cube.climatology import Climatology
+    from eo_pipeline.cube.export import CubeView
+    from eo_pipeline.season import Season
+
+cube_app = typer.Typer(
+    name="cube",
+    help="""
+Look into a season cube: `info`, `plot`, `export`; and build a `climatology` of several seasons.
+
+CUBE is a season file, whose cubes `eo ingest` or `eo run` has made, or the .zarr of one tile.
+
+**Examples**
+
+    eo cube info examples/jingning.toml
+
+    eo cube plot season.toml --date 2026-05-15 --out may.png
+
+    eo cube plot season.toml --point 105.73,35.52 --index NDVI --out field.svg
+
+    eo cube export season.toml --index NDVI --out ndvi.tif
+
+    eo cube climatology build var/climatology runs/jingning-2024 runs/jingning-2025 season.toml
+""",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+)
+Cube = Annotated[Path, typer.Argument(help="A season file, or the .zarr of a tile's cube.", metavar="CUBE")]
+TileName = Annotated[
+    str, typer.Option("--tile", help="One of the season's tiles; needed where it has several.")
+]
+Simulated = Annotated[
+    bool,
+    typer.Option("--simulated", help="Label as 模拟数据; known by itself for season files and their runs."),
+]
+Point = Annotated[str, typer.Option("--point", help="Longitude and latitude, like 105.73,35.52.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on stdout.")]
+Box = Annotated[
+    str, typer.Option("--bbox", help="West,south,east,north in degrees, instead of the whole tile.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add `eo cube` to the `eo` command."""
+    from eo_pipeline.cli_climatology import climatology_app
+
+    cube_app.add_typer(climatology_app)
+    app.add_typer(cube_app)
+
+
+# ---- commands -------------------------------------------------------------------------------------------
+@cube_app.command()
+def info(cube: Cube, *, tile: TileName = "", simulated: Simulated = False, as_json: Json = False) -> None:
+    """Tiles, grid, bands, size on the disk, and of each dekad its clear share, age and state.
+
+    Shares are of the pixels that any dekad saw; "usable" are clear views that their neighbours in time do not
+    contradict.
+
+    Example: eo cube info examples/jingning.toml --json
+    """
+    with told():
+        views, made_up = views_of(cube, tile)
+        documents = [_info(view) for view in views]
+    if as_json:
+        print_json({"simulated": made_up or simulated, "tiles": documents})
+        return
+    for document in documents:
+        _print_info(document, simulated=made_up or simulated)
+
+
+@cube_app.command()
+def plot(
+    cube: Cube,
+    *,
+    out: Annotated[Path, typer.Option("--out", help="Picture to write: .png or .svg.")],
+    day: Annotated[
+        str,
+        typer.Option(
+            "--date", help="Any day of a dekad, like 2026-05-15: its picture and the season's views."
+        ),
+    ] = "",
+    point: Point = "",
+    feature: Annotated[str, typer.Option("--index", help="Index or band of the curve.")] = "NDVI",
+    colours: Annotated[str, typer.Option("--colours", help="true or false (infrared, red, green).")] = "true",
+    climatology: Annotated[
+        Path | None, typer.Option("--climatology", help="Draw what is usual behind the curve.")
+    ] = None,
+    bbox: Box = "",
+    tile: TileName = "",
+    simulated: Simulated = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --point: print the curve, too.")] = False,
+) -> None:
+    """Draw a dekad (--date) or the season's curve of a place (--point).
+
+    Examples:
+
+        eo cube plot season.toml --date 2026-05-15 --colours false --out may.png
+
+        eo cube plot season.toml --point 105.73,35.52 --index EVI --out field.svg
+    """
+    with told():
+        if bool(day) == bool(point):
+            raise CubeError("Say what to draw: either --date with a day of a dekad, or --point LON,LAT.")
+        if colours not in ("true", "false"):
+            raise CubeError(f"--colours {colours!r} is not accepted; give true or false.")
+        from eo_pipeline.cube import plots
+
+        views, made_up = views_of(cube, tile)
+        label = made_up or simulated
+        if day:
+            view = _one(views)
+            plots.plot_dekad(
+                view, view.step(_day(day)), out, colours=colours, window=view.window(_box(bbox)),
+                simulated=label,
+            )  # fmt: skip
+            rows = []
+        else:
+            lon, lat = numbers_of(point, 2, "--point", "LON,LAT, like 105.73,35.52")
+            view, place = _at(views, lon, lat)
+            view.require_feature(feature)
+            normals = _normals(climatology, view, feature, place) if climatology else None
+            plots.plot_curve(
+                view, feature, place, out, where=f"{lon:.5f}°E {lat:.5f}°N", normals=normals, simulated=label
+            )
+            rows = plots.curve_facts(view, feature, place)
+    if as_json:
+        print_json({"picture": str(out), "simulated": label, "tile": view.name, "curve": rows})
+        return
+    typer.echo(f"{out}" + ("  模拟数据" if label else ""))
+
+
+@cube_app.command()
+def export(
+    cube: Cube,
+    *,
+    out: Annotated[Path, typer.Option("--out", help="GeoTIFF to write; it appears whole or not at all.")],
+    day: Annotated[str, typer.Option("--date", help="Any day of a dekad: its bands.")] = "",
+    feature: Annotated[
+        str, typer.Option("--index", help="Index, band, clear_count or age_days: all dekads, a band each.")
+    ] = "",
+    bands: Annotated[str, typer.Option("--bands", help="With --date: some bands, like B04,B08.")] = "",
+    smoothed: Annotated[bool, typer.Option("--smoothed", help="With --index: the smoothed curve.")] = False,
+    bbox: Box = "",
+    form: Annotated[str, typer.Option("--format", help="cog (with overviews), or gtiff (plain).")] = "cog",
+    tile: TileName = "",
+    simulated: Simulated = False,
+) -> None:
+    """Write a dekad, or a band or index of the season, as GeoTIFF: int16 × 10 000, nodata −32768.
+
+    Dates are in the bands' descriptions, the scale in the file, so that QGIS shows true values.
+
+    Examples:
+
+        eo cube export season.toml --date 2026-05-15 --bands B04,B03,B02 --out may.tif
+
+        eo cube export season.toml --index NDVI --smoothed --bbox 105.6,35.4,105.8,35.6 --out ndvi.tif
+    """
+    with told():
+        if bool(day) == bool(feature):
+            raise CubeError("Say what to export: either --date with a day of a dekad, or --index NAME.")
+        if form not in ("cog", "gtiff"):
+            raise CubeError(f"--format {form!r} is not accepted; give cog or gtiff.")
+        if (smoothed and not feature) or (bands and not day):
+            raise CubeError("--smoothed goes with --index, and --bands with --date.")
+        from eo_pipeline.cube.export import PLAIN, export_dekad, export_series
+
+        views, made_up = views_of(cube, tile)
+        view = _one(views)
+        window = view.window(_box(bbox))
+        tags = {"NOTE": "模拟数据 simulated data"} if made_up or simulated else {}
+        kind: Any = form
+        if day:
+            chosen = tuple(name.strip() for name in bands.split(",") if name.strip())
+            for name in chosen:
+                view.require_feature(name)
+                if name not in view.bands:
+                    raise CubeError(f"{name} is no band; --bands takes some of {', '.join(view.bands)}.")
+            export_dekad(view, view.step(_day(day)), out, bands=chosen, window=window, form=kind, tags=tags)
+        else:
+            view.require_feature(feature)
+            if smoothed and feature in PLAIN:
+                raise CubeError(f"{feature} has no smoothed curve; leave --smoothed out.")
+            export_series(view, feature, out, smoothed=smoothed, window=window, form=kind, tags=tags)
+    typer.echo(f"{out}" + ("  模拟数据" if made_up or simulated else ""))
+
+
+# ---- what the arguments mean ----------------------------------------------------------------------------
+@contextmanager
+def told() -> Iterator[None]:
+    """Print an error a user can mend, and leave with 2."""
+    try:
+        yield
+    except EOPipelineError as error:
+        typer.secho(f"Error: {error}", fg="red", err=True)
+        raise typer.Exit(2) from error
+
+
+def views_of(path: Path, tile: str) -> tuple[list[CubeView], bool]:
+    """The cubes at a path, and whether they are known to be simulated."""
+    from eo_pipeline.cube.export import CubeView
+
+    if path.suffix == ".zarr" or (path / "zarr.json").is_file():
+        return [CubeView(path)], _simulated_beside(path)
+    season = season_of(path)
+    stores = sorted(_cubes(season).glob("*.zarr"))
+    if not stores:
+        raise CubeError(
+            f"The season {season.id} has no cube yet (looked in {_cubes(season)}). `eo ingest {path}` makes "
+            "it, and `eo run` does with all that follows."
+        )
+    if tile:
+        names = [store.stem for store in stores]
+        stores = [store for store in stores if store.stem == tile]
+        if not stores:
+            raise CubeError(f"The season {season.id} has no tile {tile}; it has {', '.join(names)}.")
+    return [CubeView(store) for store in stores], season.simulated
+
+
+def season_of(path: Path) -> Season:
+    from eo_pipeline.season import read_season
+
+    if path.is_dir():
+        raise CubeError(
+            f"{path} is a folder, but no .zarr. Give a season file or the .zarr of a tile's cube."
+        )
+    return read_season(path)
+
+
+def _cubes(season: Season) -> Path:
+    return season.output_root / ".work" / season.id / "cube"
+
+
+def _simulated_beside(store: Path) -> bool:
+    """Whether the run folder beside a run's work folder says that its data is simulated."""
+    work = store.resolve().parent.parent
+    try:
+        document = json.loads((work.parent.parent / work.name / "run.json").read_bytes())
+    except (OSError, ValueError):
+        return False
+    return bool(document.get("simulated"))
+
+
+def _one(views: Sequence[CubeView]) -> CubeView:
+    if len(views) > 1:
+        raise CubeError(f"The season has the tiles {', '.join(v.name for v in views)}; name one with --tile.")
+    return views[0]
+
+
+def _at(views: Sequence[CubeView], lon: float, lat: float) -> tuple[CubeView, tuple[int, int]]:
+    """The tile a point lies in, and its row and column; of several the first that saw it."""
+    found, errors = [], []
+    for view in views:
+        try:
+            found.append((view, view.pixel(lon, lat)))
+        except CubeError as error:
+            errors.append(error)
+    if not found:
+        raise errors[0]
+    from eo_pipeline.grid import Block
+
+    for view, (row, col) in found:
+        if view.tile.read("clear_count", Block(view.name, row, col, 1, 1)).any():
+            return view, (row, col)
+    return found[0]
+
+
+def numbers_of(text: str, count: int, option: str, form: str) -> list[float]:
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if len(values) != count:
+        raise CubeError(f"{option} {text!r} must be {form}.")
+    return values
+
+
+def _box(text: str) -> list[float] | None:
+    return numbers_of(text, 4, "--bbox", "WEST,SOUTH,EAST,NORTH in degrees") if text else None
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise CubeError(f"--date {text!r} is not a day; write it like 2026-05-15.") from None
+
+
+def _normals(folder: Path, view: CubeView, feature: str, place: tuple[int, int]) -> Any:
+    from eo_pipeline.cube.climatology import same_place
+    from eo_pipeline.grid import Block
+
+    for store in stores_of(folder):
+        if store.tile.group.attrs["tile"] == view.name and same_place(store.grid, view.grid):
+            days = [step.day for step in view.steps]
+            with store.reading():
+                return store.read(feature, Block(view.name, *place, 1, 1), days)
+    raise CubeError(f"{folder} holds no tile {view.name} on this grid. Build one of seasons of this tile.")
+
+
+def stores_of(folder: Path) -> list[Climatology]:
+    from eo_pipeline.cube.climatology import Climatology
+
+    paths = [folder] if folder.suffix == ".zarr" else sorted(folder.glob("*.zarr"))
+    if not paths:
+        raise CubeError(f"{folder} holds no climatology. Make one with `eo cube climatology build`.")
+    stores = [Climatology(path) for path in paths]
+    for store in stores:
+        store.require_there()
+    return stores
+
+
+# ---- telling --------------------------------------------------------------------------------------------
+def _info(view: CubeView) -> dict[str, Any]:
+    facts = view.facts()
+    return {
+        "tile": view.name,
+        "path": str(view.path),
+        "crs": _crs_name(view.grid.crs),
+        "pixel_m": abs(view.grid.transform[0]),
+        "size": [view.grid.width, view.grid.height],
+        "bounds_lonlat": [round(value, 5) for value in view.lonlat_bounds],
+        "bands": list(view.bands),
+        "arrays": list(view.arrays),
+        "bytes": view.bytes,
+        "attributes": {
+            name: value for name, value in view.attributes.items() if name not in ("steps", "crs")
+        },
+        "dekads": [
+            {
+                "start": fact.start.isoformat(),
+                "end": fact.end.isoformat(),
+                "clear": round(fact.clear, 4),
+                "usable": round(fact.believed, 4),
+                "age_days": fact.age,
+                "state": fact.state,
+                "reason": fact.reason,
+            }
+            for fact in facts
+        ],
+    }
+
+
+def _crs_name(wkt: str) -> str:
+    from pyproj import CRS
+
+    crs = CRS.from_user_input(wkt)
+    code = crs.to_epsg()
+    return f"EPSG:{code}" if code else str(crs.name)
+
+
+def _print_info(document: Mapping[str, Any], *, simulated: bool) -> None:
+    width, height = document["size"]
+    title = f"Tile {document['tile']}" + ("  模拟数据 simulated data" if simulated else "")
+    typer.echo(title)
+    typer.echo(
+        f"  {width} × {height} pixels of {document['pixel_m']:g} m, {document['crs']}, "
+        f"{document['bytes'] / 1e6:.1f} MB at {document['path']}"
+    )
+    typer.echo(f"  bands {', '.join(document['bands'])}")
+    typer.echo(f"  arrays {', '.join(document['arrays'])}")
+    rows = [
+        (
+            f"{fact['start']} – {fact['end']}",
+            f"{fact['clear']:.0%}",
+            f"{fact['usable']:.0%}",
+            "—" if fact["age_days"] is None else f"{fact['age_days']:.0f}",
+            fact["state"] + (f": {fact['reason']}" if fact["reason"] else ""),
+        )
+        for fact in document["dekads"]
+    ]
+    print_table("", ("dekad 旬", "clear", "usable", "age, days", "state"), rows)
+
+
+def cell(value: object) -> str:
+    return "—" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title or None, title_justify="left")
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="left" if number in (0, len(columns) - 1) else "right")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+def print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, ensure_ascii=False, indent=2, default=str))
