@@ -315,7 +315,10 @@ class Engine:
     @contextmanager
     def _conditions(self, tasks: Sequence[Task]) -> Iterator[Conditions]:
         """What workers of a cluster that is not ours must find; a file only the right folder holds."""
-        folder = shared_folder(tasks) if self.scheduler else None
+        if self.scheduler is None:
+            yield Conditions()
+            return
+        folder = shared_folder(tasks)
         if folder is None:
             yield Conditions(code_digest())
             return

@@ -58,9 +58,9 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """What a worker must find before it does a task of another process: the same program, the same files."""
+    """What a worker of another host must find before it does a task: the same program, the same files."""
 
-    code: str
+    code: str | None = None
     probe: str | None = None
 
 
@@ -198,7 +198,7 @@ def execute(task: Task, conditions: Conditions | None = None) -> Outcome:
 @functools.cache
 def _require(conditions: Conditions) -> None:
     """Compared once a process; a refusal is not remembered."""
-    if conditions.code != code_digest():
+    if conditions.code not in (None, code_digest()):
         raise EngineError(
             f"The worker {this_process()} runs another version of this program than the `eo` command. "
             "Install the same one there and start the worker again."
