@@ -163,7 +163,7 @@ class Folder:
         """
         if not self.remote:
             return self._path(name).read_bytes()
-        with self._told(name):
+        with self.telling(name):
             return bytes(self._store().get(self._key(name)).bytes())
 
     def read_many(self, names: Iterable[str]) -> dict[str, bytes]:
@@ -187,7 +187,7 @@ class Folder:
         if not self.remote:
             _write_local(self._path(name), content)
             return
-        with self._told(name):
+        with self.telling(name):
             # one PUT: S3 shows an object whole or not at all
             self._store().put(self._key(name), content, use_multipart=False)
 
@@ -209,7 +209,7 @@ class Folder:
             return True
         from obstore.exceptions import AlreadyExistsError
 
-        with self._told(name):
+        with self.telling(name):
             try:
                 self._store().put(self._key(name), content, mode="create", use_multipart=False)
             except AlreadyExistsError:
@@ -220,7 +220,7 @@ class Folder:
         """Whether there is such a file."""
         if not self.remote:
             return self._path(name).is_file()
-        with self._told(name):
+        with self.telling(name):
             try:
                 self._store().head(self._key(name))
             except FileNotFoundError:
@@ -232,7 +232,7 @@ class Folder:
         if not self.remote:
             self._path(name).unlink(missing_ok=True)
             return
-        with self._told(name):
+        with self.telling(name):
             self._store().delete(self._key(name))
 
     def delete_tree(self, name: str = "") -> None:
@@ -241,7 +241,7 @@ class Folder:
             shutil.rmtree(self._path(name) if name else self.url, ignore_errors=True)
             return
         where = self._key(name) if name else self.prefix
-        with self._told(name):
+        with self.telling(name):
             store = self._store()
             for batch in store.list(where or None, chunk_size=1000):
                 if paths := [item["path"] for item in batch]:
@@ -258,7 +258,7 @@ class Folder:
             return sorted(_files(start, len(str(root).rstrip("/")) + 1))
         where = self._key(prefix) if prefix else self.prefix
         cut = len(self.prefix) + 1 if self.prefix else 0
-        with self._told(prefix):
+        with self.telling(prefix):
             # obstore lists by whole parts of a name: "a" does not find "ab/c"
             listed = self._store().list(where or None, chunk_size=1000)
             return sorted(item["path"][cut:] for batch in listed for item in batch)
@@ -336,7 +336,7 @@ class Folder:
         return _connect(self.bucket, "", _environment())
 
     @contextmanager
-    def _told(self, name: str) -> Iterator[None]:
+    def telling(self, name: str) -> Iterator[None]:
         """Turn the storage's errors into ones that say what to do."""
         from obstore.exceptions import BaseError
 

@@ -88,7 +88,8 @@ def _remote(place: Folder, beat: float, stale: float) -> Iterator[Hold]:
         "token": token,
     }
     content = json.dumps(document).encode()
-    tag = _acquire(place, content, token, stale)
+    with place.telling(LOCK):
+        tag = _acquire(place, content, token, stale)
     hold, ended = Hold(place), threading.Event()
     thread = threading.Thread(
         target=_renew, args=(hold, content, tag, ended, (beat, stale)), name="lock", daemon=True
@@ -122,7 +123,7 @@ def _acquire(place: Folder, content: bytes, token: str, stale: float) -> str | N
     if found and age < stale:
         raise _in_use(place, f" ({owner.get('owner', 'unknown')}, since {owner.get('since', 'unknown')})")
     try:
-        mode: Any = {"e_tag": found["e_tag"], "version": found["version"]} if found else "create"
+        mode: Any = {"e_tag": found["e_tag"]} if found else "create"
         return _tag(store.put(key, content, mode=mode, use_multipart=False))
     except (AlreadyExistsError, PreconditionError):
         raise _in_use(place, "") from None  # another run took it over first

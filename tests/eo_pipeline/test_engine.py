@@ -56,6 +56,29 @@ def test_done_tasks_are_skipped(tmp_path: Path) -> None:
     assert told[-1] == Progress("stage", 4, 4, 4)
 
 
+def test_the_time_left_follows_the_speed_of_this_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+
+    def ten_seconds(*, value: int) -> dict[str, Any]:
+        nonlocal now
+        now += 10 * value
+        return {}
+
+    monkeypatch.setattr("eo_pipeline.engine.time.monotonic", lambda: now)
+    told: list[Progress] = []
+    todo = [
+        Task("s", "t", f"b{value}", "k", tmp_path / f"b{value}", ten_seconds, {"value": value}, weight=value)
+        for value in (5, 1, 3)
+    ]
+    with Engine(workers=0, on_progress=told.append) as engine:
+        engine.run("s", todo[:1])
+        engine.run("s", todo)
+    # the task of weight 5 was done before: it tells nothing about the time of the others
+    assert [progress.eta_seconds for progress in told] == [None, 0.0, None, 30.0, 0.0]
+    assert [(progress.done, progress.skipped) for progress in told[2:]] == [(1, 1), (2, 1), (3, 1)]
+    assert told[0].peak_bytes == 0 and told[-1].peak_bytes > 10_000_000
+
+
 def test_another_key_does_the_task_again(tmp_path: Path) -> None:
     with Engine(workers=0) as engine:
         engine.run("stage", tasks(tmp_path))
