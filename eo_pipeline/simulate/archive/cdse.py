@@ -68,7 +68,7 @@ class Cdse:
 
     def _search(self, request: Request) -> Answer:
         given = {unquote(name): value for name, value in request.parameters.items()}
-        top, problem = _whole(given, "$top", 20, self._held.page_limit)
+        top, problem = _whole(given, "$top", min(20, self._held.page_limit), self._held.page_limit)
         skip, other = _whole(given, "$skip", 0, self._held.skip_limit)
         if problem or other:
             return reply({"detail": [item for item in (problem, other) if item]}, 422)

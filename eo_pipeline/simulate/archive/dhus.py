@@ -236,6 +236,7 @@ class Dhus:
             "Checksum": checksum,
             "ContentGeometry": _gml(record.footprint),
             "Products": {"__deferred": {"uri": f"{here}/Products"}},
+            "Class": {"__deferred": {"uri": f"{here}/Class"}},
             "Nodes": {"__deferred": {"uri": f"{here}/Nodes"}},
             "Attributes": attributes,
         }

@@ -176,7 +176,7 @@ def _write_cog(source: Path, target: Path, *, harmonised: bool, categorical: boo
     try:
         with rasterio.Env(GDAL_PAM_ENABLED="NO", GDAL_NUM_THREADS="1"), rasterio.MemoryFile() as memory:
             with rasterio.open(source) as raster:
-                data = raster.read()
+                data, tags = raster.read(), raster.tags()
                 profile = {
                     "driver": "GTiff", "width": raster.width, "height": raster.height, "count": raster.count,
                     "dtype": data.dtype.name, "crs": raster.crs, "transform": raster.transform, "nodata": 0,
@@ -186,6 +186,8 @@ def _write_cog(source: Path, target: Path, *, harmonised: bool, categorical: boo
                 data = np.where(data == 0, 0, moved).astype(data.dtype)
             with memory.open(**profile) as plain:
                 plain.write(data)
+                # what says that it is simulated goes along
+                plain.update_tags(**tags)
             with memory.open() as plain:
                 rasterio.shutil.copy(
                     plain, target, driver="COG", COMPRESS="DEFLATE", PREDICTOR="YES", BLOCKSIZE="512",

@@ -104,9 +104,7 @@ def main() -> None:
 
     order = json.loads(sys.stdin.readline())
     try:
-        with serve(
-            Path(order["folder"]), faults=faults_from(order["faults"]), **order["options"]
-        ) as archive:
+        with serve(Path(order["folder"]), faults=faults_from(order["faults"]), **order["options"]) as archive:
             facts = {
                 "url": archive.url,
                 "user": archive.user,

@@ -10,15 +10,23 @@ from eo_pipeline.simulate.archive.faults import KINDS, Faults
 from eo_pipeline.simulate.archive.holdings import Route
 from eo_pipeline.simulate.archive.http import Answer, reply, text
 
+_FLOWS: Final = "Maximum number of 4 concurrent flows achieved by the user"
 _TOKENS: Final = ("401-604", "401-609", "token-expired")
 #: Kinds that can befall each service: only CDSE has tokens, signatures expire like them.
-FITTING: Final[Mapping[str, tuple[str, ...]]] = {
+_FITTING: Final[Mapping[str, tuple[str, ...]]] = {
     "cdse": KINDS,
     "open": tuple(kind for kind in KINDS if kind not in _TOKENS),
     "sas": tuple(kind for kind in KINDS if kind not in _TOKENS[:2]),
     "dhus": tuple(kind for kind in KINDS if kind not in _TOKENS),
 }
-_FLOWS: Final = "Maximum number of 4 concurrent flows achieved by the user"
+
+
+def fitting(route: Route) -> tuple[str, ...]:
+    """Kinds that can befall a request; DHuS counts flows of files only, never searches."""
+    kinds = _FITTING[route.realm]
+    if route.realm == "dhus" and route.target != "data":
+        return tuple(kind for kind in kinds if kind != "429")
+    return kinds
 
 
 def refusal(kind: str, route: Route, faults: Faults) -> Answer | None:  # noqa: PLR0911 - one a kind

@@ -114,7 +114,7 @@ class Handler(BaseHTTPRequestHandler):
             box.note("429")
             fault = "429"
         elif route.key:
-            fault = box.draw(route.target, route.key, fitting=refusals.FITTING[route.realm])
+            fault = box.draw(route.target, route.key, fitting=refusals.fitting(route))
         try:
             answer = refusals.refusal(fault, route, box.faults) or route.answer()
         except ArchiveError as error:
