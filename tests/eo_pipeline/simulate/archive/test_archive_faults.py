@@ -20,7 +20,9 @@ import requests
 from eo_pipeline.acquire.products import Product, Query
 from eo_pipeline.acquire.sources.registry import open_archive
 from eo_pipeline.acquire.transport import Limits, Transport
+from eo_pipeline.cli_archive import greeting
 from eo_pipeline.errors import ArchiveError
+from eo_pipeline.season import read_season
 from eo_pipeline.simulate.archive import KINDS, Archive, Faults, Scripted, serve, serve_process
 from eo_pipeline.simulate.archive.faults import FaultBox, faults_document, faults_from, read_options
 
@@ -402,3 +404,17 @@ def test_the_command_serves_until_it_is_stopped(few: Path) -> None:
     assert "Stopped." in rest
     bad = subprocess.run([*order[:-1], "nothing=1"], check=False, capture_output=True, text=True, timeout=60)
     assert bad.returncode == 2 and "No fault is called 'nothing'" in bad.stderr
+
+
+def test_what_the_command_prints_is_a_source_of_a_season_file(tmp_path: Path) -> None:
+    text = greeting("http://127.0.0.1:8870", user="a", password="b", folder=tmp_path)
+    tables = text.split("[source]")[1:]
+    kinds = []
+    for number, table in enumerate(tables):
+        path = tmp_path / f"{number}.toml"
+        head = '[season]\nid = "a"\ntitle = "a"\nstart = 2022-01-01\nend = 2022-12-31\n[region]\nname = "a"\n'
+        path.write_text(f'{head}bbox = [105, 35, 106, 36]\n[output]\nroot = "runs"\n[source]{table}')
+        source = read_season(path).source
+        assert source.sentinel is not None and source.sentinel.url.startswith("http://127.0.0.1:8870")
+        kinds.append(source.kind)
+    assert kinds == ["cdse", "earth-search", "planetary-computer", "dhus", "cdse"]
