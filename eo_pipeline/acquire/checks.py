@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal
@@ -23,7 +23,7 @@ _MULTIHASH: Final = {"d501": ("md5", 16), "12": ("sha256", 32), "16": ("sha3-256
 ALGORITHMS: Final = ("blake3", "md5", "sha256", "sha3-256")
 _LENGTHS: Final = {"blake3": 64, "md5": 32, "sha256": 64, "sha3-256": 64}
 
-Means = Literal["checksum", "manifest", "zip-crc", "header", "size"]
+Means = Literal["checksum", "manifest", "zip-crc", "pixels", "header", "size"]
 
 
 class DamagedError(ArchiveError):
@@ -177,8 +177,9 @@ def check_zip(path: Path) -> None:
 def check_content(path: Path) -> Means:
     """The last resort where nobody tells a digest: can the file be what its name says?
 
-    XML must parse; JSON too; zips are read through; of rasters the header is opened and the last pixels are
-    decoded, which a file that was cut off does not survive.
+    XML must parse; JSON too; zips are read through. Of rasters the header is
+    opened and the last pixels are decoded, which a file that was cut off does not survive. A GeoTIFF with
+    DEFLATE, as archives have them, is unpacked whole ("pixels"): every block carries a checksum of its own.
 
     Raises
     ------
@@ -206,13 +207,15 @@ def check_content(path: Path) -> Means:
             raise DamagedError(f"{path.name} is no whole JSON ({error}). It is fetched again.") from None
         return "header"
     if suffix in (".jp2", ".tif", ".tiff"):
-        _check_raster(path)
-        return "header"
+        return _check_raster(path)
     return "size"
 
 
-def _check_raster(path: Path) -> None:
+def _check_raster(path: Path) -> Means:
+    import zlib
+
     import rasterio
+    from rasterio.enums import Compression
     from rasterio.errors import RasterioError
     from rasterio.windows import Window
 
@@ -220,8 +223,33 @@ def _check_raster(path: Path) -> None:
         with rasterio.Env(), rasterio.open(path) as raster:
             for row, col in ((0, 0), (raster.height - 1, raster.width - 1)):
                 raster.read(1, window=Window(col, row, 1, 1))
-    except RasterioError as error:
+            if raster.driver != "GTiff" or raster.compression != Compression.deflate:
+                return "header"
+            # GDAL ends where the pixels end, before the checksum of a block, and finds no wrong byte
+            blocks = set(_blocks(raster))
+        with path.open("rb") as file:
+            for offset, size in blocks:
+                file.seek(offset)
+                zlib.decompress(file.read(size))
+        return "pixels"
+    except (RasterioError, zlib.error) as error:
         raise DamagedError(f"{path.name} cannot be decoded ({error}). It is fetched again.") from None
+
+
+def _blocks(raster: Any) -> Iterator[tuple[int, int]]:
+    """Offset and size of every block of a GeoTIFF that was written, overviews included."""
+    for band in raster.indexes:
+        height, width = raster.block_shapes[band - 1]
+        for level, factor in enumerate((1, *raster.overviews(band))):
+            overview = {"ovr": level - 1} if level else {}
+            for row in range(-(-raster.height // (factor * height))):
+                for column in range(-(-raster.width // (factor * width))):
+                    found = [
+                        raster.get_tag_item(f"BLOCK_{what}_{column}_{row}", "TIFF", bidx=band, **overview)
+                        for what in ("OFFSET", "SIZE")
+                    ]
+                    if all(found):
+                        yield int(found[0]), int(found[1])
 
 
 def verify(

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 from blake3 import blake3
 
 from eo_pipeline.acquire.checks import (
@@ -129,6 +130,21 @@ def test_a_raster_that_was_cut_off_is_found_without_any_digest(
     path.write_bytes(b"")
     with pytest.raises(DamagedError, match="is empty"):
         check_content(path)
+
+
+def test_one_wrong_byte_in_a_compressed_raster_is_found_without_any_digest(tmp_path: Path) -> None:
+    plain, path = tmp_path / "plain.tif", tmp_path / "b.tif"
+    pixels = np.random.default_rng(1).integers(0, 4000, (700, 700), dtype=np.uint16)
+    with rasterio.open(plain, "w", driver="GTiff", width=700, height=700, count=1, dtype="uint16") as sink:
+        sink.write(pixels, 1)
+    options = {"COMPRESS": "DEFLATE", "PREDICTOR": "YES", "BLOCKSIZE": "256"}
+    rasterio.shutil.copy(plain, path, driver="COG", **options)
+    assert check_content(path) == "pixels"
+    whole = path.read_bytes()
+    for place in range(len(whole) // 20, len(whole) - 100, len(whole) // 20):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        with pytest.raises(DamagedError, match="cannot be decoded"):
+            check_content(path)
 
 
 def test_zips_are_read_through(tmp_path: Path) -> None:
