@@ -50,6 +50,7 @@ def test_notebook_is_stored_without_output(path: Path) -> None:
             assert cell.outputs == [] and cell.execution_count is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_runs(path: Path, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = execute(path, run, monkeypatch)
