@@ -77,7 +77,7 @@ def test_every_place_is_counted_once(twin: Twin, tmp_path: Path) -> None:
     places: list[tuple[float, float]] = []
     for tile in TILES:
         store = cube(made, tile)
-        step = next(n for n, item in enumerate(store.steps()) if item.holds(date(2026, 9, 3)))
+        step = next(n for n, item in enumerate(store.steps) if item.holds(date(2026, 9, 3)))
         rows, columns = np.nonzero(np.asarray(store.array("reflectance")[step, 0]) != NODATA)
         with rasterio.open(made / f"index/{tile}/ndvi.tif") as raster:
             x, y = raster.xy(rows, columns)
@@ -115,7 +115,7 @@ def test_the_cube_holds_the_reflectance_that_was_simulated(
         with rasterio.open(folder / f"index/{tile}/ndvi.tif") as raster:
             left, top = raster.transform.c, raster.transform.f
             height, width = raster.shape
-        step = next(n for n, item in enumerate(store.steps()) if item.holds(day))
+        step = next(n for n, item in enumerate(store.steps) if item.holds(day))
         bands = list(store.group.attrs["bands"])
         reflectance = np.asarray(store.array("reflectance")[step])
         row, column = round((grid.north - top) / 10), round((left - grid.west) / 10)
