@@ -169,9 +169,12 @@ class Engine:
         self.tell(Progress(stage, skipped, len(tasks), skipped))
         if not todo:
             return [results[number] for number in range(len(tasks))]
-        pace = _Pace(sum(task.weight for _, task in todo))
-        source = self._in_process(todo) if self.workers == 0 else self._on_cluster(todo, task_bytes)
         with self._logged(stage, len(tasks), skipped, task_bytes):
+            if self.workers == 0:
+                source = self._in_process(todo)
+            else:
+                source = self._on_cluster(self._connect(len(todo), task_bytes), todo)
+            pace = _Pace(sum(task.weight for _, task in todo))
             for number, outcome in source:
                 task = tasks[number]
                 results[number] = outcome.result
@@ -226,8 +229,7 @@ class Engine:
                 raise _failure(task, error) from error
 
     # ---- on a cluster -----------------------------------------------------------------------------------
-    def _on_cluster(self, todo: Sequence[tuple[int, Task]], task_bytes: int) -> Iterator[tuple[int, Outcome]]:
-        client = self._connect(len(todo), task_bytes)
+    def _on_cluster(self, client: Any, todo: Sequence[tuple[int, Task]]) -> Iterator[tuple[int, Outcome]]:
         with self._conditions([task for _, task in todo]) as conditions:
             flights = _Flights(client, conditions, deque(todo))
             asked = time.monotonic()
@@ -418,7 +420,8 @@ class _Flights:
         good = [flight for flight in flights if flight.future.status == "finished"]
         outcomes: dict[int, Outcome | BaseException] = {}
         try:
-            found = self.client.gather([flight.future for flight in good])
+            # not asked of a scheduler that is gone: that would wait for it
+            found = self.client.gather([flight.future for flight in good]) if good else []
             outcomes = {flight.number: outcome for flight, outcome in zip(good, found, strict=True)}
         except Exception:  # a worker died before it handed its results over: each is asked for by itself
             outcomes = {}
@@ -445,6 +448,10 @@ class _Flights:
 
 
 def _ended(future: Any) -> Outcome | BaseException:
+    if future.status in ("cancelled", "lost"):
+        from dask.distributed import CancelledError
+
+        return CancelledError(future.key)
     try:
         outcome: Outcome = future.result()
     except Exception as error:
