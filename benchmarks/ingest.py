@@ -3,7 +3,8 @@
     .venv/bin/python benchmarks/ingest.py [--quick] [--only safe cog …] [--json FILE]
 
 Everything is measured in one run, ours and the other alternating, so that a busy machine slows both; what is
-told are medians, their spread, and ratios. Nothing is asserted.
+told are medians, their spread, and ratios, of the clock and of the processors' time: where they differ,
+other programs were running. Nothing is asserted.
 
 - safe, cog: mask and ingest, against merely decoding the same files and writing as many bytes, on the same
   cores; "with codec" also compresses what is written.
@@ -18,7 +19,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import shutil
 import statistics
 import subprocess
@@ -57,16 +57,18 @@ TILE_SIDE, TILES, SEASON_SCENES, SEASON_STEPS = 10_980, 6, 60, 36
 
 
 class Rounds:
-    """Seconds of things measured in turn."""
+    """Seconds of things measured in turn: by the clock, and of the processors where work tells them."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, list[float]] = {}
+        self.cpu: dict[str, list[float]] = {}
 
-    def time(self, name: str, work: Callable[[], Any]) -> Any:
+    def time(self, name: str, work: Callable[[], Any]) -> None:
         start = time.perf_counter()
-        result = work()
+        cpu = work()
         self.seconds.setdefault(name, []).append(time.perf_counter() - start)
-        return result
+        if isinstance(cpu, float):
+            self.cpu.setdefault(name, []).append(cpu)
 
     def median(self, name: str) -> float:
         return statistics.median(self.seconds[name])
@@ -79,11 +81,18 @@ class Rounds:
         """Median over the rounds of `of` ÷ `to`: neighbours in time, so that a busy machine cancels."""
         return statistics.median(a / b for a, b in zip(self.seconds[of], self.seconds[to], strict=True))
 
+    def cpu_ratio(self, of: str, to: str) -> float:
+        """The same of processor time: what would be without other programs on the machine."""
+        return statistics.median(a / b for a, b in zip(self.cpu[of], self.cpu[to], strict=True))
+
 
 # ---- what runs in workers -------------------------------------------------------------------------------
-def call(job: tuple[Callable[..., Any], dict[str, Any]]) -> Any:
+def call(job: tuple[Callable[..., Any], dict[str, Any]]) -> float:
+    """Do a task; returns the processor's seconds it took."""
     function, arguments = job
-    return function(**arguments)
+    start = time.process_time()
+    function(**arguments)
+    return time.process_time() - start
 
 
 def warm(job: tuple[Callable[..., Any], dict[str, Any]] | None) -> None:
@@ -93,8 +102,10 @@ def warm(job: tuple[Callable[..., Any], dict[str, Any]] | None) -> None:
 
 
 def rss(_: int) -> tuple[int, int]:
+    """The worker and its peak memory; `ru_maxrss` would start from that of the parent."""
     time.sleep(0.05)
-    return os.getpid(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return os.getpid(), next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
 
 
 def only_decode(*, scenes: Sequence[Scene], grid: Grid, written: Sequence[int], out: Path) -> None:
@@ -258,10 +269,14 @@ def pool_of(workers: int, case: Case) -> ProcessPoolExecutor:
     return pool
 
 
-def run_ours(pool: ProcessPoolExecutor, case: Case) -> None:
+def do(pool: ProcessPoolExecutor, jobs: Sequence[Any]) -> float:
+    """Do tasks in the pool; returns the processors' seconds."""
+    return float(sum(pool.map(call, jobs)))
+
+
+def run_ours(pool: ProcessPoolExecutor, case: Case) -> float:
     """Masks, then composites: the two stages that read scenes."""
-    list(pool.map(call, case.masks()))
-    list(pool.map(call, case.ingest(masked=True)))
+    return do(pool, case.masks()) + do(pool, case.ingest(masked=True))
 
 
 # ---- the parts ------------------------------------------------------------------------------------------
@@ -275,8 +290,8 @@ def against_the_limit(kind: str, case: Case, options: argparse.Namespace) -> dic
         sizes = case.written()
         for _ in range(options.rounds):
             rounds.time("ours", lambda: run_ours(pool, case))
-            rounds.time("limit", lambda: list(pool.map(call, case.limit(sizes))))
-            rounds.time("codec", lambda: list(pool.map(call, case.limit_with_codec())))
+            rounds.time("limit", lambda: do(pool, case.limit(sizes)))
+            rounds.time("codec", lambda: do(pool, case.limit_with_codec()))
     scenes, side = len(case.made.scenes), case.made.grid.width
     work = scenes * side * side / 1e6
     return {
@@ -288,9 +303,12 @@ def against_the_limit(kind: str, case: Case, options: argparse.Namespace) -> dic
         "limit_s": rounds.median("limit"),
         "limit_spread": rounds.spread("limit"),
         "codec_s": rounds.median("codec"),
+        "mpx_dates": work,
         "mpx_dates_per_s": work / rounds.median("ours"),
         "share_of_limit": rounds.ratio("limit", "ours"),
+        "share_of_limit_cpu": rounds.cpu_ratio("limit", "ours"),
         "share_of_limit_with_codec": rounds.ratio("codec", "ours"),
+        "ours_cpu_s": statistics.median(rounds.cpu["ours"]),
         "rounds": rounds.seconds,
     }
 
@@ -392,13 +410,10 @@ def cube(case: Case, options: argparse.Namespace) -> dict[str, Any]:
     case.new_store()
     with pool_of(options.workers, case) as pool:
 
-        def ours(*, masked: bool, tested: tuple[str, ...] | None) -> None:
+        def ours(*, masked: bool, tested: tuple[str, ...] | None) -> float:
             require_filled(case.new_store(), case.layout)
-            if masked:
-                list(pool.map(call, case.masks()))
-            list(pool.map(call, case.ingest(masked=masked)))
-            for jobs in case.finish(tested=tested):
-                list(pool.map(call, jobs))
+            stages = [case.masks() if masked else [], case.ingest(masked=masked), *case.finish(tested=tested)]
+            return sum(do(pool, jobs) for jobs in stages)
 
         ours(masked=False, tested=())
         for _ in range(options.peer_rounds):
@@ -409,12 +424,13 @@ def cube(case: Case, options: argparse.Namespace) -> dict[str, Any]:
                 raise SystemExit(f"peer_odc.py failed:\n{told.stderr[-3000:]}")
             answer = json.loads(told.stdout.strip().splitlines()[-1])
             rounds.seconds.setdefault("peer", []).append(answer["seconds"])
+            rounds.cpu.setdefault("peer", []).append(answer["cpu_seconds"])
             peaks["peer"] = max(peaks["peer"], answer["peak_bytes"])
         agreement = _agreement(case, out)
         rounds.time("whole", lambda: ours(masked=True, tested=None))
         peaks["whole"] = sum(dict(pool.map(rss, range(16))).values())
         screened = Rounds()
-        screened.time("screen", lambda: list(pool.map(call, case.finish(tested=None)[0])))
+        screened.time("screen", lambda: do(pool, case.finish(tested=None)[0]))
     work = len(scenes) * side * side / 1e6
     return {
         "part": "cube",
@@ -428,6 +444,7 @@ def cube(case: Case, options: argparse.Namespace) -> dict[str, Any]:
         "peak_gb": {name: value / 1e9 for name, value in peaks.items()},
         "agreement": agreement,
         "times_peer": rounds.ratio("peer", "ours"),
+        "times_peer_cpu": rounds.cpu_ratio("peer", "ours"),
         "screen_mpx_steps_per_s": len(case.steps) * side * side / 1e6 / screened.median("screen"),
         "rounds": rounds.seconds,
     }
@@ -482,12 +499,15 @@ def prefecture(results: Sequence[dict[str, Any]], options: argparse.Namespace) -
     told = planned(SEASON_SCENES) - planned(0)
     work = TILES * SEASON_SCENES * TILE_SIDE**2 / 1e6
     measured = work / found["safe"]["mpx_dates_per_s"]
+    busy = found["safe"]["ours_cpu_s"] / found["safe"]["mpx_dates"] * work / options.workers
     result = {
         "part": "prefecture",
         "what": f"{TILES} tiles, {SEASON_SCENES} scenes each, SAFE, {options.workers} workers",
         "ingest_hours": measured / 3600,
         "plan_hours": told / 3600,
         "plan_by_measured": told / measured,
+        "ingest_hours_cpu": busy / 3600,
+        "plan_by_measured_cpu": told / busy,
     }
     if "cube" in found:
         screen = TILES * SEASON_STEPS * TILE_SIDE**2 / 1e6 / found["cube"]["screen_mpx_steps_per_s"]

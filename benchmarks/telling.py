@@ -43,7 +43,7 @@ def table(results: Sequence[dict[str, Any]]) -> Table:
                 f"{item['limit_s']:.2f} s ({item['limit_spread']}), with codec {item['codec_s']:.2f} s; "
                 f"{item['mpx_dates_per_s']:.1f} Mpx·date/s"
             )
-            ratio = f"{item['share_of_limit']:.0%} of the limit, "
+            ratio = f"{item['share_of_limit']:.0%} of the limit ({item['share_of_limit_cpu']:.0%} by CPU), "
             ratio += f"{item['share_of_limit_with_codec']:.0%} with codec"
         elif part == "composite":
             speeds = ", ".join(f"{name} {value:.1f} Mpx/s" for name, value in item["mpx_per_s"].items())
@@ -59,10 +59,14 @@ def table(results: Sequence[dict[str, Any]]) -> Table:
                 f"odc-stac {item['peer_mpx_dates_per_s']:.1f} ({peak['peer']:.1f} GB); filled in both "
                 f"{same['filled_in_both']:.1%}, equal there {same['equal']:.1%}"
             )
-            ratio = f"{item['times_peer']:.1f} × odc-stac + xarray + dask"
+            ratio = (
+                f"{item['times_peer']:.1f} × odc-stac + xarray + dask ({item['times_peer_cpu']:.1f} by CPU)"
+            )
         elif "ingest_hours" in item:
             figures = f"measured {item['ingest_hours']:.1f} h, plan {item['plan_hours']:.1f} h"
-            ratio = f"plan ÷ measured {item['plan_by_measured']:.2f}"
+            ratio = (
+                f"plan ÷ measured {item['plan_by_measured']:.2f} ({item['plan_by_measured_cpu']:.2f} by CPU)"
+            )
         else:
             figures, ratio = "—", "—"
         shown.add_row(part, item["what"], figures, ratio)
