@@ -75,6 +75,7 @@ class SeasonRun:
         """Hold the season's work folder; another `eo` for the same season is refused meanwhile."""
         with locked(self.plan.work) as hold:
             self.engine.guard = hold.check
+            _sweep(self.plan.work)
             yield
 
     @contextmanager
@@ -320,6 +321,13 @@ class SeasonRun:
         if self.reference is not None:
             document["reference"] = _describe_reference(self, self.reference)
         return document
+
+
+def _sweep(work: Path) -> None:
+    """Remove what runs that were killed had begun to write; whoever holds the lock is alone here."""
+    for name in ("tasks", "mask", "curves"):
+        for path in (work / name).rglob(".*.partial"):
+            path.unlink(missing_ok=True)
 
 
 def _describe_reference(run: SeasonRun, reference: Reference) -> dict[str, Any]:
