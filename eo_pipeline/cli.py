@@ -348,11 +348,11 @@ def _season_run(
     found = _season(season, out)
     products = None
     if found.source.sentinel and found.source.sentinel.providers:
-        from eo_pipeline.cli_fetch import bytes_bar
+        from eo_pipeline.cli_fetch import bytes_bar, tell_missing
         from eo_pipeline.remote import acquire
 
         with bytes_bar(quiet=quiet) as show:
-            products = acquire(found, fetch=fetch, on_progress=show)
+            products = acquire(found, fetch=fetch, on_progress=show, on_result=tell_missing)
     from eo_pipeline.plan import make_plan
 
     planned = make_plan(found, block=block, products=products)

@@ -23,6 +23,7 @@ _EPILOG = (
     "failed (give the command again), 2 for an error to mend, 130 when stopped."
 )
 _STOPPED = 130
+_MOST_TOLD = 10
 
 
 def register(app: typer.Typer) -> None:
@@ -123,6 +124,23 @@ def bytes_bar(*, quiet: bool) -> Iterator[Callable[[FetchProgress], None]]:
             bar.update(task, completed=step.bytes_done, total=step.bytes_total, description=step.message)
 
         yield show
+
+
+def tell_missing(result: Completeness) -> None:
+    """Say on the error stream which scenes a run goes on without, and why."""
+    lost = [scene for scene in result.scenes if scene.state in ("failed", "missing")]
+    if lost:
+        typer.echo(
+            f"{len(lost)} of {len(result.scenes)} scenes could not be fetched; going on without them. "
+            "The next run asks for them again.",
+            err=True,
+        )
+    for scene in lost[:_MOST_TOLD]:
+        typer.echo(f"not fetched: {scene.name}: {scene.reason or 'not asked for yet'}", err=True)
+    if len(lost) > _MOST_TOLD:
+        typer.echo(f"and {len(lost) - _MOST_TOLD} more: eo fetch --json", err=True)
+    for note in result.notes:
+        typer.echo(f"Note: {note}", err=True)
 
 
 def _plan_facts(plan: FetchPlan) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from eo_pipeline.acquire.completeness import Completeness
 from eo_pipeline.acquire.fetch import FetchProgress, fetch_season
 from eo_pipeline.acquire.ledger import Ledger
 from eo_pipeline.acquire.products import Archive, Query
@@ -20,7 +21,11 @@ if TYPE_CHECKING:
 
 
 def acquire(
-    season: Season, *, fetch: bool, on_progress: Callable[[FetchProgress], None] | None = None
+    season: Season,
+    *,
+    fetch: bool,
+    on_progress: Callable[[FetchProgress], None] | None = None,
+    on_result: Callable[[Completeness], None] | None = None,
 ) -> tuple[Sentinel2Product, ...] | None:
     """Bring a season's products to disk, or find those that are read in windows.
 
@@ -28,6 +33,8 @@ def acquire(
     ----------
     fetch : bool
         Ask the archive for what is new; False takes what is on disk.
+    on_result : callable, optional
+        Told what came and what did not; a scene that could not be had is no error.
 
     Returns
     -------
@@ -47,7 +54,9 @@ def acquire(
         stack.callback(transport.session.close)
         archives = open_archives(season, transport=transport)
         if fetch:
-            fetch_season(season, archives, on_progress=on_progress)
+            result = fetch_season(season, archives, on_progress=on_progress)
+            if on_result is not None:
+                on_result(result)
         return _where_they_are(season, archives[:1]) if spec.windows else None
 
 

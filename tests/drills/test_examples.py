@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from eo_pipeline.acquire.sources.registry import open_archives, season_query
 from eo_pipeline.acquire.transport import Transport
 from eo_pipeline.publish.contract import verify
 from eo_pipeline.season import read_season
-from eo_pipeline.simulate.archive import Archive, serve
+from eo_pipeline.simulate.archive import Archive, Faults, serve
 
 pytestmark = pytest.mark.slow
 
@@ -168,3 +169,15 @@ def test_every_kind_of_archive(
     folder, _ = run(file)
     verify(folder)
     assert leftovers(tmp_path) == []
+
+
+def test_a_run_says_which_scenes_it_goes_on_without(twin: Twin, tmp_path: Path) -> None:
+    gone = "20260617T033539_N0510_R118_T48SWE"
+    with serve(twin.products, faults=Faults(offline=(gone,))) as archive:
+        source = f'kind = "cdse"\nurl = "{archive.url}"\nroot = "data"'
+        season = twin.season(tmp_path, source, start=date(2026, 6, 1), end=date(2026, 7, 31))
+        done = eo("run", season, "--workers", 0, "--json")
+        assert "1 of 4 scenes could not be fetched" in done.stderr
+        assert f"not fetched: S2A_MSIL2A_{gone}" in done.stderr
+        verify(Path(json.loads(done.stdout)["run"]))
+        eo("fetch", season, "--json", code=1)
