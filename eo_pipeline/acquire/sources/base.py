@@ -31,6 +31,19 @@ if TYPE_CHECKING:
 logging.getLogger("rasterio").addHandler(logging.NullHandler())
 
 
+#: How GDAL reads windows of rasters that lie elsewhere: it tries again as our transport does, asks for no
+#: listing of their folder, and reads neighbouring ranges in one go. Files on disk know nothing of it.
+REMOTE_OPTIONS: Final = {
+    "GDAL_HTTP_MAX_RETRY": "6",
+    "GDAL_HTTP_RETRY_DELAY": "0.5",
+    "GDAL_HTTP_TIMEOUT": "120",
+    "GDAL_HTTP_CONNECTTIMEOUT": "20",
+    "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    "GDAL_INGESTED_BYTES_AT_OPEN": "32768",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Asset:
     """One band of one scene: a raster, the 1-based band in it, and what turns its numbers into values.
@@ -190,7 +203,7 @@ class BlockReader:
         import rasterio
 
         # inside an Env GDAL's warnings go to logging; outside they go straight to stderr
-        self._stack.enter_context(rasterio.Env())
+        self._stack.enter_context(rasterio.Env(**REMOTE_OPTIONS))
         return self
 
     def __exit__(self, *_: object) -> None:
