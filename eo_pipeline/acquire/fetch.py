@@ -174,13 +174,22 @@ class Fetcher:
         """
         found: list[Candidate] = []
         failures: list[str] = []
-        for archive in self._archives:
-            try:
-                found += [Candidate(archive, product) for product in archive.search(self._query)]
-            except StoppedError:
-                raise
-            except ArchiveError as error:
-                failures.append(f"{archive.name}: {error}")
+        # at the same time: one that is down is given up after minutes, which add up
+        pool = ThreadPoolExecutor(max(1, len(self._archives)), thread_name_prefix="eo-search")
+        try:
+            asked = [pool.submit(self._ask, archive) for archive in self._archives]
+            for archive, answer in zip(self._archives, asked, strict=True):
+                try:
+                    found += [Candidate(archive, product) for product in answer.result()]
+                except StoppedError:
+                    raise
+                except ArchiveError as error:
+                    failures.append(f"{archive.name}: {error}")
+        except BaseException:
+            self._stop.set()
+            raise
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
         self._notes += [f"search failed at {failure}" for failure in failures]
         if self._archives and len(failures) == len(self._archives):
             with Ledger(self._root) as ledger:
@@ -188,6 +197,10 @@ class Fetcher:
                     raise ArchiveError(f"No source could be searched. {' '.join(failures)}")
             self._notes.append("no source could be searched; going on with what was fetched before")
         return choose(found)
+
+    def _ask(self, archive: Archive) -> list[Product]:
+        with watched(lambda count: None, self._stop):
+            return list(archive.search(self._query))
 
     def _known(self, ledger: Ledger) -> Iterator[SceneReport]:
         """What the ledger has of the period and tiles."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 from drilling import Twin, environment, fetched, leftovers
@@ -13,6 +15,7 @@ from eo_pipeline.acquire.completeness import Completeness
 from eo_pipeline.acquire.fetch import FetchOptions, fetch_season
 from eo_pipeline.acquire.pacing import Limits
 from eo_pipeline.acquire.products import Archive as Source
+from eo_pipeline.acquire.products import Product, Query
 from eo_pipeline.acquire.sources.registry import open_archive
 from eo_pipeline.acquire.transport import Transport
 from eo_pipeline.season import read_season
@@ -129,3 +132,30 @@ def test_the_token_expires_again_and_again(
     assert same(root) == calm["cdse"]
     assert sum(stats["tokens"].values()) >= 3, stats
     assert leftovers(root) == []
+
+
+class Meeting:
+    """A source that answers a search when all are being asked."""
+
+    def __init__(self, inner: Source, barrier: threading.Barrier) -> None:
+        self._inner, self._barrier = inner, barrier
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def search(self, query: Query) -> Iterator[Product]:
+        self._barrier.wait(timeout=20)
+        return self._inner.search(query)
+
+
+def test_all_sources_are_asked_at_the_same_time(
+    twin: Twin, calm: dict[str, dict[str, str]], tmp_path: Path
+) -> None:
+    barrier = threading.Barrier(2)
+    with serve(twin.products) as archive:
+        transport = Transport(limits=LIMITS)
+        pair = [Meeting(source(kind, archive.url, transport), barrier) for kind in ("cdse", "dhus")]
+        root, result = fetch(twin, tmp_path, pair)
+    assert result.complete and not barrier.broken
+    assert {scene.source for scene in result.scenes} == {"cdse"}  # in the order that was given all the same
+    assert same(root) == calm["cdse"]
