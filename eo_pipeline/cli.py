@@ -437,9 +437,10 @@ def _need_map(job: SeasonRun) -> None:
 
 
 def _plan_facts(found: Plan, workers: int | None) -> dict[str, Any]:
+    from eo_pipeline.cluster import fitting_workers
     from eo_pipeline.stages import Stages
 
-    count = workers or min(os.cpu_count() or 1, found.blocks)
+    count = min(fitting_workers(workers, found.worker_bytes), found.blocks)
     left = Stages(found).left()
     return {
         "season": found.season.id,

@@ -87,7 +87,7 @@ class SeasonRun:
 
     def _run(self, stage: str, tasks: Sequence[Any]) -> list[Result]:
         with self.timed(stage):
-            return self.engine.run(stage, tasks, task_bytes=self.plan.task_bytes)
+            return self.engine.run(stage, tasks, task_bytes=self.plan.worker_bytes)
 
     # ---- stages -----------------------------------------------------------------------------------------
     @functools.cached_property
