@@ -37,7 +37,7 @@ from made_scenes import Made, items_of, make
 from rich.console import Console
 from telling import machine, table
 
-from eo_pipeline.acquire.sources.base import Scene
+from eo_pipeline.acquire.sources.base import Scene, Tile
 from eo_pipeline.cube.composite import CLEAR, Views, compose
 from eo_pipeline.cube.gaps import FILLED, GapRule, fill_block, require_filled
 from eo_pipeline.cube.ingest import ingest_step, screen_block
@@ -45,6 +45,7 @@ from eo_pipeline.cube.medians import median_of_numbers
 from eo_pipeline.cube.store import NODATA, Layout, TileStore
 from eo_pipeline.grid import BLOCK, INGEST_BLOCK, Grid, TimeStep, cut, dekads
 from eo_pipeline.memory import keep_freed_memory
+from eo_pipeline.plan import Plan, TilePlan
 from eo_pipeline.scenes.clouds import mask_scene
 from eo_pipeline.season import SCL_CLEAR, SENTINEL2_BANDS, MaskRule
 
@@ -469,11 +470,6 @@ def _agreement(case: Case, out: Path) -> dict[str, float]:
 
 def prefecture(results: Sequence[dict[str, Any]], options: argparse.Namespace) -> dict[str, Any]:
     """Six tiles and a season, from the measured speed, and by the plan's own estimate."""
-    from dataclasses import replace
-
-    from eo_pipeline.acquire.sources.base import Tile
-    from eo_pipeline.plan import Plan, TilePlan
-
     found = {item["part"]: item for item in results}
     if "safe" not in found:
         return {"part": "prefecture", "what": "needs the part “safe”"}
@@ -492,7 +488,7 @@ def prefecture(results: Sequence[dict[str, Any]], options: argparse.Namespace) -
             (),
         )
         season: Any = SimpleNamespace(growth=SimpleNamespace(indices=("NDVI",)))
-        plan = Plan(season, tuple(replace(tile) for _ in range(TILES)), SENTINEL2_BANDS, steps, ())
+        plan = Plan(season, (tile,) * TILES, SENTINEL2_BANDS, steps, ())
         return plan.seconds(options.workers)
 
     # what is asked of the scenes alone: the plan with them less the plan without
@@ -565,16 +561,16 @@ def main() -> None:
             if name in options.only:
                 start = time.perf_counter()
                 results.append(parts[name]())
+                if options.json:  # after each part: a long run that is stopped has not been for nothing
+                    document = {"machine": machine(), "results": results}
+                    text = json.dumps(document, default=str, indent=2, ensure_ascii=False)
+                    options.json.write_text(text, encoding="utf-8")
                 console.print(f"measured {name} in {time.perf_counter() - start:.1f} s", style="dim")
     finally:
         if options.folder is None:
             shutil.rmtree(folder, ignore_errors=True)
-    facts = machine()
     console.print(table(results))
-    console.print(facts, highlight=False)
-    if options.json:
-        text = json.dumps({"machine": facts, "results": results}, default=str, indent=2, ensure_ascii=False)
-        options.json.write_text(text, encoding="utf-8")
+    console.print(machine(), highlight=False)
 
 
 if __name__ == "__main__":
