@@ -5,7 +5,7 @@ disk.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -192,6 +192,9 @@ def make_plan(
             'Set [season] step = "dekad".'
         )
     skipped = source.skipped if isinstance(source, SentinelSource) else ()
+    if isinstance(source, SentinelSource) and source.simulated:
+        # products that are no observations make no real season, whatever its file says
+        season = replace(season, simulated=True)
     return Plan(season, tuple(plans), bands, steps, skipped)
 
 

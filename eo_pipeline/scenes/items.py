@@ -100,6 +100,7 @@ def read_item(
     bands = finest_first(_bands(item, folder, opener))
     return Sentinel2Product(
         name=name,
+        simulated="simulated" in properties,
         path=str(folder) if folder else str(item.get("id", name)),
         provider=provider or provider_of(item),
         platform=_platform(properties, named.platform if named else ""),
@@ -145,6 +146,7 @@ def read_remote(product: Product, paths: Mapping[str, str]) -> Sentinel2Product:
     return Sentinel2Product(
         name=uri.removesuffix(".SAFE") + ".SAFE" if read_name(uri) else product.name,
         path=product.id,
+        simulated="simulated" in product.properties,
         provider=product.source,
         platform=named.platform if named else product.name[:3].upper(),
         sensed=named.sensed if named else product.sensed,

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from eo_pipeline.acquire.sources.base import REMOTE_OPTIONS
+from eo_pipeline.acquire.sources.base import READ_OPTIONS
 from eo_pipeline.errors import SourceError
 from eo_pipeline.mgrs import TileFrame, tile_frame
 from eo_pipeline.scenes.sentinel2 import Sentinel2Product
@@ -61,7 +61,7 @@ def place_bands(product: Sentinel2Product, bands: Sequence[str]) -> tuple[tuple[
     for name in bands:
         file = product.band(name)
         try:
-            with rasterio.Env(**REMOTE_OPTIONS, GDAL_PAM_ENABLED="NO"), rasterio.open(file.path) as raster:
+            with rasterio.Env(**READ_OPTIONS, GDAL_PAM_ENABLED="NO"), rasterio.open(file.path) as raster:
                 own = 10.0 * raster.transform.a / file.metres
                 pixel = pixel or own
                 if abs(own - pixel) > 1e-6 * pixel:

@@ -20,7 +20,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from eo_pipeline.acquire.sources.base import REMOTE_OPTIONS
+from eo_pipeline.acquire.sources.base import READ_OPTIONS
 from eo_pipeline.errors import RadiometryError, SourceError
 from eo_pipeline.scenes.sentinel2 import Sentinel2Product
 
@@ -302,7 +302,7 @@ def read_reduced(paths: list[str], metres: list[int]) -> list[NDArray[Any]]:
     shape: tuple[int, int] | None = None
     for path, size in zip(paths, metres, strict=True):
         try:
-            with rasterio.Env(**REMOTE_OPTIONS, GDAL_PAM_ENABLED="NO"), rasterio.open(path) as raster:
+            with rasterio.Env(**READ_OPTIONS, GDAL_PAM_ENABLED="NO"), rasterio.open(path) as raster:
                 if shape is None:
                     height, width = (side * size / max(metres) for side in raster.shape)
                     factor = 1

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
 _BAND_FILE: Final = re.compile(r".*_(?P<band>B\d\d|B8A|SCL)_(?P<metres>10|20|60)m\.(?:jp2|tiff?)", re.I)
+#: What products of `eo simulate` say in a comment at their head.
+_SIMULATED: Final = b"SIMULATED"
 
 
 # ---- the files of a SAFE product ---------------------------------------------------------------------
@@ -131,7 +133,8 @@ def _read_safe(files: _Files, provider: str) -> Sentinel2Product:
             "observation, or make it with Sen2Cor; L1C is not mixed with L2A."
         )
     where = f"{files.path}/{head}"
-    facts = read_metadata(files.read(head), where)
+    document = files.read(head)
+    facts = read_metadata(document, where)
     named = read_name(facts.name)
     if named is None:
         raise SourceError(f"{where}: PRODUCT_URI = {facts.name!r} is no name of a Sentinel-2 product.")
@@ -151,6 +154,7 @@ def _read_safe(files: _Files, provider: str) -> Sentinel2Product:
             bands.setdefault(band, []).append(BandFile(band, files.gdal(name), int(match["metres"])))
     return Sentinel2Product(
         name=facts.name,
+        simulated=_SIMULATED in document[:4096],
         path=files.path,
         provider=provider or "safe",
         platform=named.platform,

@@ -60,6 +60,7 @@ class Sentinel2Product:
     no product metadata to ask. `applied` is what the provider says of having applied the offset already,
     and `advertised` the offset its items show, in reflectance. `footprint` is WKT in degrees, cut at the
     date line; `empty_share` and `cloud_cover` are percent; `sun` is zenith and azimuth in degrees.
+    `simulated` is set where the product says of itself that it is no observation.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Sentinel2Product:
     empty_share: float | None = None
     sun: tuple[float, float] | None = None
     applied: bool | None = None
+    simulated: bool = False
     advertised: float | None = None
 
     @property

@@ -81,6 +81,8 @@ class SentinelSource:
         self._given = None if products is None else tuple(products)
         self._tiles: tuple[Tile, ...] | None = None
         self._skipped: list[SkippedProduct] = []
+        #: Whether one of the products says of itself that it is simulated; known once `tiles` was called.
+        self.simulated = False
 
     @property
     def skipped(self) -> tuple[SkippedProduct, ...]:
@@ -99,6 +101,7 @@ class SentinelSource:
         region = region_of(self.season)
         wanted = self._wanted(region)
         usable = self._usable(wanted)
+        self.simulated = any(item.product.simulated for item in usable)
         tiles = []
         for name in sorted({item.product.tile for item in usable}):
             own = [item for item in usable if item.product.tile == name]

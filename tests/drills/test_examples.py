@@ -91,7 +91,7 @@ def test_jingning_by_download(twin: Twin, archive: Archive, tmp_path: Path) -> N
     facts = told(archive, "run", season, "--workers", 0)
     assert archive.stats()["bytes"] == sent  # nothing is fetched twice
     folder = Path(facts["run"])
-    verify(folder)
+    assert verify(folder).simulated  # by the products' own word: the season file says nothing
     # what was left out for clouds lies there without bands, and clouds are the reason that is told
     assert skipped(folder, "cloud, shadow or no data over the region (limit 70 %)") == CLOUDY
     assert skipped(folder, "no raster of") == []
@@ -103,7 +103,7 @@ def test_jingning_by_windows(twin: Twin, archive: Archive, tmp_path: Path) -> No
     text = season.read_text(encoding="utf-8")
     season.write_text(text.replace("max_cloud", 'read = "windows"\nmax_cloud'), encoding="utf-8")
     facts = told(archive, "run", season, "--workers", 0)
-    verify(Path(facts["run"]))
+    assert verify(Path(facts["run"])).simulated
     assert not list((tmp_path / "scenes").rglob("B0*"))  # what describes the scenes was fetched, no band
     assert len(list((tmp_path / "scenes").rglob("*SCL*.tif"))) == 14
     inputs = json.loads((Path(facts["run"]) / "run.json").read_text(encoding="utf-8"))["inputs"]
@@ -126,7 +126,7 @@ def test_pingliang(twin: Twin, archive: Archive, tmp_path: Path) -> None:
         assert hashlib.sha256(original.read_bytes()).hexdigest() == digest
     facts = told(archive, "run", season, "--workers", 0)
     folder = Path(facts["run"])
-    verify(folder)
+    assert verify(folder).simulated  # by the products' own word: the season file says nothing
     assert skipped(folder, "(limit 80 %)") == CLOUDY
     assert skipped(folder, "quarantine") == []
     # a run of what was fetched is a run of the twin itself
@@ -167,7 +167,7 @@ def test_every_kind_of_archive(
     assert (result.count("done"), result.count("screened-out")) == (found - 3, 3)
     assert (archive.stats()["signatures"] > signed) == (kind == "planetary-computer")
     folder, _ = run(file)
-    verify(folder)
+    assert verify(folder).simulated  # by the products' own word: the season file says nothing
     assert leftovers(tmp_path) == []
 
 
@@ -179,5 +179,5 @@ def test_a_run_says_which_scenes_it_goes_on_without(twin: Twin, tmp_path: Path) 
         done = eo("run", season, "--workers", 0, "--json")
         assert "1 of 4 scenes could not be fetched" in done.stderr
         assert f"not fetched: S2A_MSIL2A_{gone}" in done.stderr
-        verify(Path(json.loads(done.stdout)["run"]))
+        assert verify(Path(json.loads(done.stdout)["run"])).simulated
         eo("fetch", season, "--json", code=1)
