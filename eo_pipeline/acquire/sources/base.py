@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 logging.getLogger("rasterio").addHandler(logging.NullHandler())
 
 
-#: How GDAL reads. Of rasters that lie elsewhere, in windows: it tries again as our transport does, asks for no
-#: listing of their folder, and reads neighbouring ranges in one go. Files on disk know nothing of it. A
-#: worker reads each window once, so the cache GDAL keeps of decoded blocks (else 5 % of the memory) is small.
-READ_OPTIONS: Final = {
+#: How GDAL reads. Of rasters that lie elsewhere, in windows: it tries again as our transport does, asks for
+#: no listing of their folder, and reads neighbouring ranges in one go. A worker reads each window once, so
+#: the cache of decoded blocks (5 % of the memory by default) is small.
+READ_OPTIONS: Final[dict[str, Any]] = {
     "GDAL_HTTP_MAX_RETRY": "6",
     "GDAL_HTTP_RETRY_DELAY": "0.5",
     "GDAL_HTTP_TIMEOUT": "120",
@@ -42,7 +42,7 @@ READ_OPTIONS: Final = {
     "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     "GDAL_INGESTED_BYTES_AT_OPEN": "32768",
-    "GDAL_CACHEMAX": "128",
+    "GDAL_CACHEMAX": 128,  # MB; rasterio wants this one as a number
 }
 
 
