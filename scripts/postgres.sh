@@ -37,7 +37,8 @@ start() {
     cp -p "$ROOT/url" "$ROOT/url.new"
   fi
   url=$(cat "$ROOT/url.new"); port=${url##*:}; port=${port%%/*}
-  if ! as_server "'$BIN/pg_ctl' -D '$DATA' status >/dev/null" 9>&-; then
+  # asked at its port: after a crash the number in its pid file may be another process's
+  if ! "$BIN/pg_isready" -q -h 127.0.0.1 -p "$port"; then
     as_server "'$BIN/pg_ctl' -D '$DATA' -s -w -t 60 -l '$HOME_DIR/server.log' -o \"-p $port -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c max_connections=100 -c shared_buffers=256MB\" start" 9>&- ||
       { echo "postgres: the server did not start; its log: $HOME_DIR/server.log" >&2; tail -5 "$HOME_DIR/server.log" >&2; exit 2; }
   fi
