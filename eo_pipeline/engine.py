@@ -68,6 +68,8 @@ __all__ = [
 DEATHS: Final = 3
 #: How often a quiet cluster is asked whether it is still there.
 _POLL_SECONDS: Final = 2.0
+#: Results are small: a worker that does not hand them over in this time is not there any more.
+_HAND_OVER_SECONDS: Final = 20.0
 #: Results fetched from workers in one go, and the most tasks given out ahead to a thread.
 _TOGETHER: Final = 64
 #: Tasks as short as this are fetched together.
@@ -260,6 +262,9 @@ class Engine:
         from dask.distributed import CancelledError, KilledWorker
 
         task = flight.task
+        if isinstance(error, _WorkerLeftError):
+            flights.died(flight, 1)
+            return
         if isinstance(error, KilledWorker):
             deaths = flights.died(flight, error.allowed_failures + 1)
             self.note(
@@ -421,8 +426,11 @@ class _Flights:
         outcomes: dict[int, Outcome | BaseException] = {}
         try:
             # not asked of a scheduler that is gone: that would wait for it
-            found = self.client.gather([flight.future for flight in good]) if good else []
+            wanted = [flight.future for flight in good]
+            found = self.client.sync(self.client._gather, wanted, callback_timeout=_HAND_OVER_SECONDS)
             outcomes = {flight.number: outcome for flight, outcome in zip(good, found, strict=True)}
+        except TimeoutError:  # the worker that held the results left, and no other is there to make them
+            outcomes = {flight.number: _from_marker(flight.task) for flight in good}
         except Exception:  # a worker died before it handed its results over: each is asked for by itself
             outcomes = {}
         landed = []
@@ -445,6 +453,16 @@ class _Flights:
         """Call off what is still under way."""
         if self.running and self.client.status == "running":
             self.client.cancel([flight.future for flight in self.running.values()], force=True)
+
+
+class _WorkerLeftError(Exception):
+    """A worker left with the result of a task in its hands."""
+
+
+def _from_marker(task: Task) -> Outcome | BaseException:
+    """What a task gave whose worker is gone: its marker tells it, if it was done."""
+    result = done_result(task.marker, task.key)
+    return _WorkerLeftError(task.block) if result is None else Outcome(result, 0.0, "", 0)
 
 
 def _ended(future: Any) -> Outcome | BaseException:

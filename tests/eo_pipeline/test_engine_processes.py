@@ -136,7 +136,8 @@ def test_workers_are_as_many_as_memory_holds() -> None:
 # ---- the coordinating process is killed -----------------------------------------
 def start(root: Path, count: int, workers: int) -> subprocess.Popen[bytes]:
     process = subprocess.Popen(
-        [sys.executable, str(SCRIPT), str(root), str(count), str(workers)],
+        # what a shell starts in its background inherits that Ctrl-C is ignored
+        ["env", "--default-signal=INT", sys.executable, str(SCRIPT), str(root), str(count), str(workers)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,

@@ -389,7 +389,9 @@ def test_the_command_serves_until_it_is_stopped(few: Path) -> None:
         "--fault",
         "metadata:503=1",
     ]
-    with subprocess.Popen(order, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+    # a process started in the background of a shell inherits that Ctrl-C is ignored
+    heard = ["env", "--default-signal=INT", *order]
+    with subprocess.Popen(heard, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None and child.stderr is not None
         first = child.stdout.readline()
         assert "模拟数据 / simulated" in first and "this machine only" in first
