@@ -429,10 +429,8 @@ class _Flights:
             wanted = [flight.future for flight in good]
             found = self.client.sync(self.client._gather, wanted, callback_timeout=_HAND_OVER_SECONDS)
             outcomes = {flight.number: outcome for flight, outcome in zip(good, found, strict=True)}
-        except TimeoutError:  # the worker that held the results left, and no other is there to make them
+        except Exception:  # a worker left with the results in its hands: what it did, the markers tell
             outcomes = {flight.number: _from_marker(flight.task) for flight in good}
-        except Exception:  # a worker died before it handed its results over: each is asked for by itself
-            outcomes = {}
         landed = []
         for flight in flights:
             outcome = outcomes.get(flight.number)
