@@ -252,9 +252,8 @@ def _sweep(
     on, where r is counted along the lattice whatever the direction.
     """
     height, width = mask.shape
-    bottom = int(np.floor(slope * (origin - first - 1))) - 2
-    top = int(np.floor(slope * (origin + height + first))) + 2
-    low, high = min(bottom, top), max(bottom, top)
+    ends = np.floor(slope * (origin - first - 1)), np.floor(slope * (origin + height + first))
+    low, high = int(min(ends)) - 2, int(max(ends)) + 2
     # lines that can touch the image stand at columns -high … width - low at row 0 of the lattice
     left = np.zeros(width + high - low + 1, dtype=np.int32)
     span = np.int32(last - first + 1)

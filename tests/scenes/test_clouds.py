@@ -83,6 +83,24 @@ def test_of_two_clouds_in_line_the_nearer_does_not_hide_the_farther() -> None:
     assert alone[0, 15:24].all() and zone[0, 15:24].all()
 
 
+@settings(deadline=None, max_examples=200)
+@given(
+    st.tuples(st.integers(1, 60), st.integers(1, 60)),
+    st.floats(1, 79),
+    st.floats(0, 360),
+    st.tuples(st.integers(-300_000, 300_000), st.integers(-300_000, 300_000)),
+)
+def test_no_direction_reaches_outside_the_image(
+    shape: tuple[int, int], zenith: float, azimuth: float, origin: tuple[int, int]
+) -> None:
+    import numba
+
+    assert numba.config.BOUNDSCHECK  # type: ignore[attr-defined] # an index outside raises: see conftest
+    casting = np.ones(shape, dtype=bool)
+    zone = shadow_zone(casting, sun=(zenith, azimuth), pixel_m=20.0, origin=origin)
+    assert zone.shape == shape
+
+
 def scene_classes(seed: int, shape: tuple[int, int]) -> np.ndarray:
     rng = np.random.default_rng(seed)
     classes = rng.choice(np.array([2, 4, 4, 5, 6, 7, 11], dtype=np.uint8), shape)
