@@ -290,18 +290,21 @@ def _whole_numbers(
     height = out.shape[0]
     f, s, m = np.int32(factor), np.int32(shift), np.int32(missing)
     low, high = np.int32(-32767), np.int32(32767)
-    line = np.empty(numbers.shape[1], dtype=np.int16)
+    line = np.empty(numbers.shape[1] if zoom > 1 else 0, dtype=np.int16)
     last = -1
     for y in range(height):
         source = (y + start[0]) // zoom
         if source != last:
-            row = numbers[source]
-            for x in range(line.size):
+            row, target = numbers[source], line
+            if zoom == 1:  # straight to its place
+                row, target = row[start[1] : start[1] + out.shape[1]], out[y]
+            for x in range(target.size):
                 number = np.int32(row[x])
                 value = min(max(number * f + s, low), high)
-                line[x] = np.int16(NODATA) if number == m else np.int16(value)
+                target[x] = np.int16(NODATA) if number == m else np.int16(value)
             last = source
-        _spread(line, zoom, start[1], out[y])
+        if zoom > 1:
+            _spread(line, zoom, start[1], out[y])
 
 
 @njit(nogil=True, cache=True)

@@ -19,6 +19,9 @@ NODATA: Final = -32768
 LANES: Final = 256
 #: Stands for a missing value while sorting: it goes last, and the count keeps it from being picked.
 LAST: Final = 32767
+#: So many different counts in a run of pixels are each picked in a pass over all of it; with more, each pixel
+#: looks for its own two values.
+_PASSES: Final = 6
 
 
 @functools.cache
@@ -84,15 +87,28 @@ def sort_lanes(lanes: NDArray[np.int16], network: NDArray[np.int64]) -> None:
 def pick_middle(
     lanes: NDArray[np.int16], counts: NDArray[np.int16], length: int, out: NDArray[np.int16]
 ) -> None:
-    """The middle of the first `counts` values of each sorted column."""
+    """The middle of the first `counts` values of each sorted column; a half goes to the even number."""
+    fewest, most = counts[0], counts[0]
     for x in range(length):
-        count = counts[x]
-        if count == 0:
-            out[x] = NODATA
-        else:
-            total = np.int32(lanes[(count - 1) >> 1, x]) + np.int32(lanes[count >> 1, x])
-            half = total >> 1
-            out[x] = half + (total & half & 1)  # a half goes to the even number
+        fewest, most = min(fewest, counts[x]), max(most, counts[x])
+    if most - fewest <= _PASSES:
+        out[:length] = NODATA
+        for count in range(max(fewest, 1), most + 1):
+            low, high = lanes[(count - 1) >> 1], lanes[count >> 1]
+            for x in range(length):
+                total = np.int32(low[x]) + np.int32(high[x])
+                half = total >> 1
+                middle = np.int16(half + (total & half & 1))
+                out[x] = middle if counts[x] == count else out[x]
+    else:
+        for x in range(length):
+            count = counts[x]
+            if count == 0:
+                out[x] = NODATA
+            else:
+                total = np.int32(lanes[(count - 1) >> 1, x]) + np.int32(lanes[count >> 1, x])
+                half = total >> 1
+                out[x] = np.int16(half + (total & half & 1))
 
 
 @njit(nogil=True, cache=True)

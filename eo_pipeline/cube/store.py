@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from eo_pipeline.cube.composite import NODATA as _NODATA
 from eo_pipeline.cube.composite import age_of_seen
-from eo_pipeline.cube.shards import LEVEL, chunk_of, shard_side, use_fast_reading, write_shards
+from eo_pipeline.cube.shards import CODEC, LEVEL, chunk_of, shard_side, use_fast_reading, write_shards
 from eo_pipeline.engine import write_atomic
 from eo_pipeline.errors import CubeError
 from eo_pipeline.grid import Block, Grid, TimeStep
@@ -352,7 +352,7 @@ def make_array(
         dtype=dtype,
         shards=shard,
         chunks=(*(1 for _ in shard[:-2]), *(chunk_of(side) for side in shard[-2:])),
-        compressors=BloscCodec(cname="zstd", clevel=LEVEL, shuffle="bitshuffle"),
+        compressors=BloscCodec(cname=CODEC, clevel=LEVEL, shuffle="shuffle"),
         fill_value=fill,
     )
 
