@@ -245,6 +245,18 @@ def _inputs(run: SeasonRun) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = [
         {"role": "raster", "path": file.relative_to(root).as_posix(), **sums.of(file)} for file in files
     ]
+    looked_into = {
+        file
+        for tile in run.plan.tiles
+        for scene in tile.tile.scenes
+        for asset in scene.level1c
+        if (file := file_of(asset.path)) is not None
+    }
+    if season.source.sentinel is not None and (folder := season.source.sentinel.l1c) is not None:
+        rows += [
+            {"role": "level1c", "path": file.relative_to(folder).as_posix(), **sums.of(file)}
+            for file in sorted(looked_into)
+        ]
     rows += [
         {"role": "remote", "path": path.partition("?")[0].removeprefix("/vsicurl/")}
         for path in sorted(paths)
@@ -264,6 +276,8 @@ def _inputs(run: SeasonRun) -> list[dict[str, Any]]:
     ]
     sums.save()
     rows += [row for tile in run.plan.tiles for row in _scene_rows(run, tile)]
+    if (clouds := run.plan.clouds) is not None:
+        rows.append({"role": "clouds"} | clouds | {"scl_alone": len(clouds["scl_alone"])})
     rows += [
         {"role": "skipped", "path": item.name, "rejected": True, "reason": item.reason}
         for item in run.plan.skipped
@@ -288,6 +302,8 @@ def _scene_rows(run: SeasonRun, tile: TilePlan) -> list[dict[str, Any]]:
             }
             if scene.name:
                 rows[number]["name"] = scene.name
+            if run.plan.clouds is not None:
+                rows[number]["detector"] = run.plan.clouds["detector"] if scene.level1c else "scl"
     return [row for row in rows if row]
 
 

@@ -134,7 +134,7 @@ def ingest(
     """
     with _season_run(season, out, scheduler, workers, block, quiet=as_json, fetch=fetch) as job:
         verdicts = job.verdicts
-        skipped = job.plan.skipped
+        skipped, clouds = job.plan.skipped, job.plan.clouds
         stores = {tile.name: str(job.stages.store(tile)) for tile in job.plan.tiles}
     facts = {
         "cubes": stores,
@@ -145,6 +145,7 @@ def ingest(
             ]
             for name, found in verdicts.items()
         },
+        "clouds": clouds,
         "skipped": [{"name": item.name, "reason": item.reason} for item in skipped],
     }
     if as_json:
@@ -153,6 +154,7 @@ def ingest(
     for name, found in verdicts.items():
         kept = [v for v in found if not v.rejected]
         _say(f"Cube of {name}: {len(kept)} of {len(found)} steps seen; {stores[name]}")
+    _say_clouds(clouds)
     for item in skipped:
         _say(f"Left out: {item.name}: {item.reason}")
 
@@ -175,7 +177,7 @@ def run(
 
     with _season_run(season, out, scheduler, workers, block, quiet=as_json, fetch=fetch) as job:
         manifest = assemble(job)
-        folder = job.plan.folder
+        folder, clouds = job.plan.folder, job.plan.clouds
         rejected = [row for row in manifest.inputs if row.get("rejected")]
         accuracy = job.accuracy()
         estimates = job.estimates
@@ -189,6 +191,7 @@ def run(
         "simulated": manifest.simulated,
         "files": len(manifest.files) + 1,
         "rejected_scenes": rejected,
+        "clouds": clouds,
         "accuracy": _accuracy_facts(accuracy),
         "estimates": len(estimates),
         "timings": manifest.timings,
@@ -199,6 +202,7 @@ def run(
         _print_json(facts)
         return
     _say(f"Run folder: {folder}" + ("  (模拟数据 simulated data)" if manifest.simulated else ""))
+    _say_clouds(clouds)
     for row in rejected:
         what = row["path"] if row["role"] == "skipped" else f"{row['tile']} {row['date']}"
         _say(f"Rejected scene: {what}: {row['reason']}")
@@ -464,6 +468,7 @@ def _plan_facts(found: Plan, workers: int | None) -> dict[str, Any]:
         "bands": list(found.bands),
         "steps": len(found.steps),
         "step": found.season.step,
+        "clouds": found.clouds,
         "workers": count,
         "memory_per_worker_bytes": found.worker_bytes,
         "disk_bytes": found.disk_bytes,
@@ -492,12 +497,27 @@ def _print_plan(facts: Mapping[str, Any]) -> None:
         [(stage, n["to_do"], n["all"] - n["to_do"]) for stage, n in facts["tasks"].items() if n["all"]],
     )
     _say(f"Bands: {', '.join(facts['bands'])}; {facts['steps']} steps ({facts['step']})")
+    _say_clouds(facts["clouds"])
     _say(
         f"Memory: {facts['memory_per_worker_bytes'] / 1e9:.2f} GB a worker, {facts['workers']} worker(s); "
         f"disk: at most {facts['disk_bytes'] / 1e9:.2f} GB"
     )
     _say(f"Time: about {facts['estimated_seconds_without_training']:.0f} s, and training where a map is made")
     _say(f"Run folder: {facts['run']}")
+
+
+def _say_clouds(facts: Mapping[str, Any] | None) -> None:
+    if facts is None:
+        return
+    alone: Sequence[str] = facts["scl_alone"]
+    _say(
+        f"Clouds: by SCL and {facts['detector']} (above {facts['threshold']:g}) in {facts['scenes']} scenes; "
+        f"by SCL alone, for want of a Level-1C product, in {len(alone)}"
+    )
+    for name in alone[:5]:
+        _say(f"  {name}")
+    if len(alone) > 5:
+        _say(f"  and {len(alone) - 5} more")
 
 
 def _accuracy_facts(accuracy: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from eo_pipeline.errors import EOPipelineError
+from eo_pipeline.errors import EOPipelineError, RadiometryError
 
 if TYPE_CHECKING:
     from eo_pipeline.scenes.radiometry import OffsetProof
@@ -34,6 +34,8 @@ def inspect(
 ) -> None:
     """Show what a Sentinel-2 scene is, and prove the offset of its numbers from four sources.
 
+    Of a Level-1C product, which serves the search for clouds alone, metadata and name are compared.
+
     Leaves with 0 where the offset is proven, 3 where the scene is in quarantine, 2 where it cannot be read.
 
     Example: eo inspect S2A_MSIL2A_20230821T221941_N0509_R029_T01KAB_20230822T021825.SAFE
@@ -42,7 +44,10 @@ def inspect(
     from eo_pipeline.scenes.sentinel2 import read_product
 
     try:
-        product = read_product(scene)
+        product = read_product(scene, level=None)
+        if product.level == "L1C":
+            _inspect_level1c(product, as_json)
+            return
         proof = prove_offset(product)
     except EOPipelineError as error:
         typer.secho(f"Error: {error}", fg="red", err=True)
@@ -55,14 +60,40 @@ def inspect(
         raise typer.Exit(QUARANTINED)
 
 
-def facts(product: Sentinel2Product, proof: OffsetProof) -> dict[str, Any]:
-    """Everything `eo inspect --json` prints."""
+def _inspect_level1c(product: Sentinel2Product, as_json: bool) -> None:
+    from eo_pipeline.scenes.level1c import offset_of
+
+    offset, doubt = None, ""
+    try:
+        offset = offset_of(product)
+    except RadiometryError as error:
+        doubt = str(error)
+    told = _product_facts(product) | {"offset": {"proven": offset, "reason": doubt}}
+    if as_json:
+        typer.echo(json.dumps(told, ensure_ascii=False, allow_nan=False))
+    else:
+        _show_product(product, told)
+        typer.echo("  level        1C, top of the atmosphere: for the search for clouds alone")
+        if doubt:
+            typer.secho("  quarantined  this product will not be used", fg="red")
+            typer.echo(f"               {doubt}")
+        else:
+            typer.secho(
+                f"  agreed       reflectance = (DN {offset:+d}) / {product.quantification:g}, by metadata "
+                "and baseline",
+                fg="green",
+            )
+    if doubt:
+        raise typer.Exit(QUARANTINED)
+
+
+def _product_facts(product: Sentinel2Product) -> dict[str, Any]:
     from rasterio.crs import CRS
 
-    dark = proof.dark
     return {
         "name": product.name,
         "path": product.path,
+        "level": product.level,
         "provider": product.provider,
         "platform": product.platform,
         "sensed": product.sensed.isoformat(),
@@ -75,6 +106,17 @@ def facts(product: Sentinel2Product, proof: OffsetProof) -> dict[str, Any]:
         "shape": list(product.grid.shape),
         "bands": {name: [file.metres for file in files] for name, files in product.bands.items()},
         "quantification": product.quantification,
+        "footprint": product.footprint,
+        "cloud_cover": product.cloud_cover,
+        "empty_share": product.empty_share,
+        "sun": None if product.sun is None else {"zenith": product.sun[0], "azimuth": product.sun[1]},
+    }
+
+
+def facts(product: Sentinel2Product, proof: OffsetProof) -> dict[str, Any]:
+    """Everything `eo inspect --json` prints."""
+    dark = proof.dark
+    return _product_facts(product) | {
         "offset": {
             "metadata": proof.metadata,
             "name": proof.name,
@@ -93,15 +135,10 @@ def facts(product: Sentinel2Product, proof: OffsetProof) -> dict[str, Any]:
             "darkest": dark.darkest if dark.count else None,
             "share_below_1000": dark.share,
         },
-        "footprint": product.footprint,
-        "cloud_cover": product.cloud_cover,
-        "empty_share": product.empty_share,
-        "sun": None if product.sun is None else {"zenith": product.sun[0], "azimuth": product.sun[1]},
     }
 
 
-def _show(product: Sentinel2Product, proof: OffsetProof) -> None:
-    told = facts(product, proof)
+def _show_product(product: Sentinel2Product, told: dict[str, Any]) -> None:
     say = typer.echo
     say(product.name)
     say(
@@ -117,6 +154,12 @@ def _show(product: Sentinel2Product, proof: OffsetProof) -> None:
     bands = "  ".join(f"{name} {'/'.join(map(str, m))}" for name, m in told["bands"].items())
     say(f"  bands (m)    {bands or 'none'}")
     say(f"  footprint    {product.footprint or 'unknown'}")
+
+
+def _show(product: Sentinel2Product, proof: OffsetProof) -> None:
+    told = facts(product, proof)
+    say = typer.echo
+    _show_product(product, told)
     say("  offset by")
     for source in ("metadata", "name", "provider", "pixels"):
         value = told["offset"][source]

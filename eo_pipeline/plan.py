@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from eo_pipeline.acquire.sources.base import Scene, Tile, scene_token
 from eo_pipeline.cube.indices import missing_for
@@ -107,6 +107,22 @@ class Plan:
     def scenes(self) -> int:
         """Scenes of all tiles."""
         return sum(len(item.tile.scenes) for item in self.tiles)
+
+    @property
+    def clouds(self) -> dict[str, Any] | None:
+        """How clouds are found: `detector`, `threshold`, the number of `scenes` of its own, and the names of
+        those that have SCL alone, for want of a Level-1C product. None where SCL is what is asked for.
+        """
+        spec = self.season.source.sentinel
+        if spec is None or spec.detector == "scl":
+            return None
+        alone = [scene.name for scene in scenes_of(self) if not scene.level1c]
+        return {
+            "detector": spec.detector,
+            "threshold": spec.threshold,
+            "scenes": self.scenes - len(alone),
+            "scl_alone": alone,
+        }
 
     @property
     def task_bytes(self) -> int:
@@ -219,7 +235,9 @@ def _tile_bytes(item: TilePlan, plan: Plan) -> int:
     features = len(plan.season.classify.features) if plan.season.classify else 0
     steps, bands = len(item.layout.steps), len(plan.bands)
     return max(
-        mask_bytes(item.tile.grid) if plan.season.source.sentinel else 0,
+        mask_bytes(item.tile.grid, level1c=any(scene.level1c for scene in item.tile.scenes))
+        if plan.season.source.sentinel
+        else 0,
         ingest_bytes(busiest, bands, reading),
         screen_bytes(steps, len(tested_bands(plan.bands)), making),
         # reflectance as int16 and float32, one index observed, smoothed and in double precision

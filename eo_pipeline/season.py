@@ -22,6 +22,7 @@ Step = Literal["dekad", "native"]
 Layout = Literal["bands", "dates", "safe"]
 Kind = Literal["folder", "cdse", "earth-search", "earth-search-c1", "planetary-computer", "stac", "dhus"]
 KINDS: Final[tuple[str, ...]] = get_args(Kind)
+Detector = Literal["scl", "s2cloudless"]
 
 #: The bands of a season cube where the season file names none.
 SENTINEL2_BANDS: Final = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
@@ -51,7 +52,8 @@ class SentinelSpec:
     scene classification was fetched by what lies over the region. `windows` reads rasters from the provider
     without a download. `clear` are the classes of SCL that count as clear; around clouds and their shadows
     `buffer_m` metres are left out too, and with `project_shadow` dark ground where a cloud may throw its
-    shadow.
+    shadow. With `detector` "s2cloudless" clouds are those of SCL, and those that this model gives a
+    probability above `threshold` in the Level-1C products below `l1c`.
     """
 
     providers: tuple[str, ...]
@@ -62,6 +64,9 @@ class SentinelSpec:
     clear: tuple[int, ...]
     buffer_m: float
     project_shadow: bool
+    detector: Detector
+    l1c: Path | None
+    threshold: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -397,6 +402,7 @@ _SENTINEL_KEYS = (
     "read",
     "clouds",
 )
+_CLOUD_KEYS = ("clear", "buffer_m", "project_shadow", "detector", "l1c", "threshold")
 
 
 def _source(file: Path, values: object) -> SourceSpec:
@@ -477,12 +483,19 @@ def _sentinel(file: Path, values: object) -> SourceSpec:
     tiles = table.texts("tiles", [])
     if wrong := [name for name in tiles if not re.fullmatch(r"\d{2}[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V]", name)]:
         raise table.fail("tiles", f"names {wrong[0]!r}, which is no MGRS tile; write it as 48SWE.")
-    clouds = _Table(
-        file, "source.clouds", table.values.get("clouds", {}), ("clear", "buffer_m", "project_shadow")
-    )
+    clouds = _Table(file, "source.clouds", table.values.get("clouds", {}), _CLOUD_KEYS)
     clear = clouds._typed("clear", list(SCL_CLEAR), list, "a list of SCL classes")
     if not clear or any(isinstance(c, bool) or not isinstance(c, int) or not 0 < c < 12 for c in clear):
         raise clouds.fail("clear", f"= {clear!r} must list classes of SCL, 1 to 11.")
+    detector = cast(Detector, clouds.choice("detector", get_args(Detector), "scl"))
+    l1c = clouds.place("l1c", None)
+    for key in ("l1c", "threshold"):
+        if detector == "scl" and key in clouds.values:
+            raise clouds.fail(key, 'is for detector = "s2cloudless"; set that, or leave the line out.')
+    if detector == "s2cloudless" and (l1c is None or not l1c.is_dir()):
+        raise clouds.fail(
+            "l1c", 'must name the folder of Level-1C products; detector = "s2cloudless" needs it.'
+        )
     return SourceSpec(
         kind=kind,
         root=cast(Path, table.place("root", must_exist=kind == "folder")),
@@ -505,6 +518,9 @@ def _sentinel(file: Path, values: object) -> SourceSpec:
             clear=tuple(clear),
             buffer_m=clouds.number("buffer_m", 60.0, low=0.0, high=2000.0),
             project_shadow=clouds.flag("project_shadow", True),
+            detector=detector,
+            l1c=l1c,
+            threshold=clouds.number("threshold", 0.4, low=0.0, high=1.0),
         ),
     )
 

@@ -23,6 +23,7 @@ from eo_pipeline.products.curves import curves_block
 from eo_pipeline.products.growth_map import Baseline, growth_block
 from eo_pipeline.products.zonal import ZoneUnit, read_units
 from eo_pipeline.publish.contract import MANIFEST
+from eo_pipeline.scenes.cloudless import package_version
 from eo_pipeline.scenes.clouds import mask_scene
 
 #: In the order they run.
@@ -72,7 +73,7 @@ class Stages:
     # ---- keys -------------------------------------------------------------------------------------------
     def mask_key(self, tile: TilePlan, number: int) -> str:
         grid = (tile.tile.grid, tile.tile.owned)
-        return task_key("mask", tile.tokens[number], repr(grid), repr(self.plan.season.source.sentinel))
+        return task_key("mask", tile.tokens[number], repr(grid), self._cloud_rule)
 
     def ingest_key(self, tile: TilePlan, block: Block, step: TimeStep) -> str:
         # of a step's own scenes alone: a new one touches its dekad and no other
@@ -146,7 +147,14 @@ class Stages:
 
     def _masks(self) -> list[Any]:
         source = self.plan.season.source
-        return [[(rule.band, rule.clear) for rule in source.masks], repr(source.sentinel)]
+        return [[(rule.band, rule.clear) for rule in source.masks], self._cloud_rule]
+
+    @functools.cached_property
+    def _cloud_rule(self) -> list[str]:
+        """What decides a mask beside the scene: the season's rule, and the model's version."""
+        spec = self.plan.season.source.sentinel
+        model = package_version() if spec is not None and spec.detector == "s2cloudless" else ""
+        return [repr(spec), model]
 
     def _zone_stamps(self) -> list[Any]:
         region = self.plan.season.region

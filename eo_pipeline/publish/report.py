@@ -538,6 +538,7 @@ class _Report:
             "total": len(scenes),
             "used": len(scenes) - len(rejected),
             "rejected": rejected,
+            "clouds": next((row for row in self.manifest.inputs if row.get("role") == "clouds"), None),
             "skipped": [row for row in self.manifest.inputs if row.get("role") == "skipped"],
         }
 
@@ -559,7 +560,7 @@ class _Report:
         """Provenance: inputs, model, code."""
         manifest = self.manifest
         files = [row for row in manifest.inputs if row.get("role") != "scene"]
-        rasters = sum(row.get("role") == "raster" for row in files)
+        rasters = sum(row.get("role") in _IMAGERY for row in files)
         rows = [{"name": "输入影像", "text": f"{rasters} 个文件，逐个记录 SHA-256，见 run.json"}]
         rows += [
             {
@@ -567,7 +568,7 @@ class _Report:
                 "text": f"{row['path']}（SHA-256 {row['sha256'][:12]}…）",
             }
             for row in files
-            if row.get("role") != "raster" and "sha256" in row
+            if row.get("role") not in _IMAGERY and "sha256" in row
         ]
         for model in manifest.models:
             parameters = model.get("parameters")
@@ -587,6 +588,7 @@ class _Report:
         return rows
 
 
+_IMAGERY: Final = ("raster", "level1c")
 _ROLES: Final = {
     "samples": "训练样本",
     "sample_table": "样本坐标",

@@ -1,8 +1,9 @@
 """Where a Sentinel-2 scene may be used: its scene classification, widened around clouds and along shadows.
 
 The classification (SCL) is read once for a whole tile, at its own 20 m, so that a cloud's buffer and shadow
-reach over the edges of blocks. The result is a small file of codes a pixel, which the ingest of every block
-reads its rows from. What a mask cannot know is found in time: see `outliers`.
+reach over the edges of blocks. What `cloudless` calls cloud is added to its clouds. The result is a small
+file of codes a pixel, which the ingest of every block reads its rows from. What a mask cannot know is found
+in time: see `outliers`.
 """
 
 # ruff: noqa: PLR0917 - compiled functions are called with positional arguments
@@ -24,6 +25,7 @@ from eo_pipeline.acquire.sources.base import BlockReader, Scene
 from eo_pipeline.engine import Result
 from eo_pipeline.errors import SourceError
 from eo_pipeline.grid import Block, Grid
+from eo_pipeline.scenes.cloudless import WORKING_BYTES, find_clouds
 from eo_pipeline.scenes.outliers import (
     NEAR_INFRARED,
     SHORTWAVE_INFRARED,
@@ -56,11 +58,12 @@ NO_DATA: Final = 3
 
 SCL: Final = "SCL"
 #: Classes of SCL (Sen2Cor, Level-2A ATBD table 3): 0 no data, 3 cloud shadow, 8 and 9 cloud of medium and
-#: high probability, 10 thin cirrus.
+#: high probability, 10 thin cirrus; and beside them what another detector calls cloud.
 _SCL_NO_DATA: Final = 0
-_SCL_SPREAD: Final = (3, 8, 9, 10)
+FOUND: Final = 12
+_SCL_SPREAD: Final = (3, 8, 9, 10, FOUND)
 #: Cirrus is left out: it is far above `_TOP` and its shadow is faint.
-_SCL_CASTING: Final = (8, 9)
+_SCL_CASTING: Final = (8, 9, FOUND)
 #: Heights of cloud tops above ground that throw a shadow worth looking for, in metres.
 _BASE: Final = 200.0
 _TOP: Final = 4000.0
@@ -88,6 +91,11 @@ class CloudRule(Protocol):
         """Whether shadow is looked for along the sun's direction."""
         ...
 
+    @property
+    def threshold(self) -> float:
+        """Probability above which a scene's Level-1C shows a cloud."""
+        ...
+
 
 def mask_of(
     classes: NDArray[np.uint8],
@@ -102,10 +110,10 @@ def mask_of(
     Parameters
     ----------
     classes : uint8 [y, x]
-        SCL.
+        SCL, and `FOUND` where another detector sees cloud.
     rule
         Classes that are clear, the buffer, and whether shadow is projected. Classes 3, 8, 9 and 10 get the
-        buffer unless they count as clear.
+        buffer unless they count as clear, and so does `FOUND`.
     pixel_m
         Side of a pixel in metres.
     sun
@@ -352,7 +360,7 @@ def mask_scene(
     Parameters
     ----------
     scene
-        With an asset SCL.
+        With an asset SCL. Where it has Level-1C bands, clouds are looked for in these too.
     grid
         The tile's; the mask covers all of it.
     owned
@@ -363,8 +371,10 @@ def mask_scene(
     Returns
     -------
     dict
-        `pixels` of the mask in the owned window, of them `clear`, `suspect`, `unusable` and `no_data`; and
-        `projected`: whether the sun's place was known and shadows were looked for.
+        `pixels` of the mask in the owned window, of them `clear`, `suspect`, `unusable` and `no_data`;
+        `projected`: whether the sun's place was known and shadows were looked for; and `detector`, "scl" or
+        "s2cloudless". With the latter also `found`: pixels of the window that SCL calls clear and the model
+        cloud; and `unseen`: pixels with a class, but without Level-1C.
     """
     asset = scene.asset(SCL)
     zoom = asset.zoom
@@ -377,16 +387,28 @@ def mask_scene(
     if classes.dtype != np.uint8:
         classes = np.where((classes >= 0) & (classes < 256), classes, 0).astype(np.uint8)
     pixel_m = abs(grid.transform[0]) * zoom
+    inside = _owned(owned, zoom, shift)
+    told: Result = {"detector": "scl"}
+    if scene.level1c:
+        found = find_clouds(
+            scene.level1c,
+            rows=(np.arange(shape[0]) + 0.5) * zoom - shift[0],
+            columns=(np.arange(shape[1]) + 0.5) * zoom - shift[1],
+            pixel_m=abs(grid.transform[0]),
+            threshold=clouds.threshold,
+        )
+        measured = classes != _SCL_NO_DATA
+        told = {
+            "detector": "s2cloudless",
+            "found": int((found.cloud & _members(classes, clouds.clear))[inside].sum()),
+            "unseen": int((measured & ~found.seen)[inside].sum()),
+        }
+        classes = np.where(found.cloud & measured, np.uint8(FOUND), classes)
     # the lattice all tiles of a zone share: in an overlap of tiles the shadows' lines are the same
     origin = round(-grid.transform[5] / pixel_m), round(grid.transform[2] / pixel_m)
     codes = mask_of(classes, rule=clouds, pixel_m=pixel_m, sun=scene.sun, origin=origin)
     SceneMask(shape, zoom, shift).write(mask_file, codes)
-    if owned is not None:
-        top, left, bottom, right = owned
-        codes = codes[
-            -(-(top + shift[0]) // zoom) : -(-(bottom + shift[0]) // zoom),
-            -(-(left + shift[1]) // zoom) : -(-(right + shift[1]) // zoom),
-        ]
+    codes = codes[inside]
     counts = np.bincount(codes.ravel(), minlength=4)
     return {
         "pixels": int(codes.size),
@@ -397,9 +419,23 @@ def mask_scene(
         "projected": bool(
             scene.sun is not None and clouds.project_shadow and 0.0 < scene.sun[0] < _LOWEST_SUN
         ),
+        **told,
     }
 
 
-def mask_bytes(grid: Grid, zoom: int = 2) -> int:
-    """Memory `mask_scene` needs at most: classes, codes and the masks between."""
-    return 8 * (-(-grid.height // zoom)) * (-(-grid.width // zoom))
+def _owned(
+    window: tuple[int, int, int, int] | None, zoom: int, shift: tuple[int, int]
+) -> tuple[slice, slice]:
+    """The owned window in pixels of the mask."""
+    if window is None:
+        return slice(None), slice(None)
+    top, left, bottom, right = window
+    return (
+        slice(-(-(top + shift[0]) // zoom), -(-(bottom + shift[0]) // zoom)),
+        slice(-(-(left + shift[1]) // zoom), -(-(right + shift[1]) // zoom)),
+    )
+
+
+def mask_bytes(grid: Grid, zoom: int = 2, *, level1c: bool = False) -> int:
+    """Memory `mask_scene` needs at most: classes, codes and the masks between, and the search for clouds."""
+    return 8 * (-(-grid.height // zoom)) * (-(-grid.width // zoom)) + WORKING_BYTES * level1c

@@ -16,8 +16,11 @@ from eo_pipeline.grid import Grid
 from eo_pipeline.scenes.safe_xml import find_text, number_of, parse_xml, text_of
 from eo_pipeline.scenes.sentinel2 import (
     BAND_IDS,
+    LEVEL1C_FILE,
     METADATA_FILES,
+    NATIVE_METRES,
     BandFile,
+    Level,
     Sentinel2Product,
     cut_at_date_line,
     finest_first,
@@ -29,7 +32,8 @@ from eo_pipeline.scenes.sentinel2 import (
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
-_BAND_FILE: Final = re.compile(r".*_(?P<band>B\d\d|B8A|SCL)_(?P<metres>10|20|60)m\.(?:jp2|tiff?)", re.I)
+#: L1C has one raster a band and does not name its metres.
+_BAND_FILE: Final = re.compile(r".*_(?P<band>B\d\d|B8A|SCL)(?:_(?P<metres>10|20|60)m)?\.(?:jp2|tiff?)", re.I)
 #: What products of `eo simulate` say in a comment at their head.
 _SIMULATED: Final = b"SIMULATED"
 
@@ -86,7 +90,7 @@ class _Zip:
             raise SourceError(
                 f"{archive} is no whole zip file ({error}); its download broke off. Fetch it again."
             ) from error
-        wanted = (*METADATA_FILES, "MTD_MSIL1C.xml")
+        wanted = (*METADATA_FILES, LEVEL1C_FILE)
         roots = {str(PurePosixPath(name).parent) for name in names if PurePosixPath(name).name in wanted}
         if len(roots) != 1:
             raise SourceError(
@@ -118,23 +122,29 @@ class _Zip:
 
 
 # ---- a SAFE product ------------------------------------------------------------------------------------
-def read_safe(place: Path, *, provider: str = "") -> Sentinel2Product:
+def read_safe(place: Path, *, provider: str = "", level: Level | None = "L2A") -> Sentinel2Product:
     """Read a SAFE folder or a zip of one; see `sentinel2.read_product`."""
     files = _Zip.open(place) if place.suffix.lower() == ".zip" else _Folder(place)
-    return _read_safe(files, provider)
+    return _read_safe(files, provider, level)
 
 
-def _read_safe(files: _Files, provider: str) -> Sentinel2Product:
+def _read_safe(files: _Files, provider: str, level: Level | None) -> Sentinel2Product:
     names = files.names()
-    head = next((name for name in METADATA_FILES if name in names), None)
-    if head is None:
+    head = next((name for name in METADATA_FILES if name in names), LEVEL1C_FILE)
+    found: Level = "L1C" if head == LEVEL1C_FILE else "L2A"
+    if level == "L2A" and found == "L1C":
         raise SourceError(
             f"{files.path} is a product of level L1C (top of atmosphere). Fetch the L2A product of the same "
             "observation, or make it with Sen2Cor; L1C is not mixed with L2A."
         )
+    if level == "L1C" and found == "L2A":
+        raise SourceError(
+            f"{files.path} is a product of level L2A, where one of level L1C is needed. Fetch the L1C "
+            "product of the same observation."
+        )
     where = f"{files.path}/{head}"
     document = files.read(head)
-    facts = read_metadata(document, where)
+    facts = read_metadata(document, where, level=found)
     named = read_name(facts.name)
     if named is None:
         raise SourceError(f"{where}: PRODUCT_URI = {facts.name!r} is no name of a Sentinel-2 product.")
@@ -151,7 +161,8 @@ def _read_safe(files: _Files, provider: str) -> Sentinel2Product:
     for name in names:
         if "IMG_DATA" in name and (match := _BAND_FILE.fullmatch(name)):
             band = match["band"].upper()
-            bands.setdefault(band, []).append(BandFile(band, files.gdal(name), int(match["metres"])))
+            metres = int(match["metres"] or NATIVE_METRES[band])
+            bands.setdefault(band, []).append(BandFile(band, files.gdal(name), metres))
     return Sentinel2Product(
         name=facts.name,
         simulated=_SIMULATED in document[:4096],
@@ -177,7 +188,7 @@ def _read_safe(files: _Files, provider: str) -> Sentinel2Product:
 
 @dataclass(frozen=True, slots=True)
 class ProductFacts:
-    """What MTD_MSIL2A.xml tells; see `Sentinel2Product`."""
+    """What MTD_MSIL2A.xml or MTD_MSIL1C.xml tells; see `Sentinel2Product`."""
 
     name: str
     sensed: datetime
@@ -191,8 +202,23 @@ class ProductFacts:
     cloud_cover: float | None
 
 
-def read_metadata(data: bytes, where: str) -> ProductFacts:
-    """Read MTD_MSIL2A.xml.
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """How the metadata of a level call things."""
+
+    levels: tuple[str, ...]
+    offset: str
+    quantification: str
+
+
+_WORDS: Final[Mapping[Level, _Words]] = {
+    "L2A": _Words(("LEVEL-2A", "LEVEL-2AP"), "BOA_ADD_OFFSET", "BOA_QUANTIFICATION_VALUE"),
+    "L1C": _Words(("LEVEL-1C",), "RADIO_ADD_OFFSET", "QUANTIFICATION_VALUE"),
+}
+
+
+def read_metadata(data: bytes, where: str, *, level: Level = "L2A") -> ProductFacts:
+    """Read MTD_MSIL2A.xml, or MTD_MSIL1C.xml where `level` says so.
 
     Raises
     ------
@@ -200,22 +226,23 @@ def read_metadata(data: bytes, where: str) -> ProductFacts:
         Damaged, of another level, or without what every such file has.
     """
     root = parse_xml(data, where)
-    level = text_of(root, "PROCESSING_LEVEL", where)
-    if level.upper() not in ("LEVEL-2A", "LEVEL-2AP"):
+    words = _WORDS[level]
+    told = text_of(root, "PROCESSING_LEVEL", where)
+    if told.upper() not in words.levels:
         raise SourceError(
-            f"{where}: the product is of {level}. Fetch the L2A product of the same observation, or make it "
-            "with Sen2Cor."
+            f"{where}: the product is of {told}. Fetch the {level} product of the same observation"
+            f"{', or make it with Sen2Cor' if level == 'L2A' else ''}."
         )
     direction = (find_text(root, "SENSING_ORBIT_DIRECTION") or "").lower()
     offsets: dict[str, float] = {}
-    for element in root.iter("BOA_ADD_OFFSET"):
+    for element in root.iter(words.offset):
         try:
             offsets[BAND_IDS[int(element.get("band_id", ""))]] = float(element.text or "")
         except (ValueError, IndexError) as error:
-            raise SourceError(f"{where}: a BOA_ADD_OFFSET cannot be read. Fetch the file again.") from error
-    quantification = number_of(root, "BOA_QUANTIFICATION_VALUE", where)
+            raise SourceError(f"{where}: a {words.offset} cannot be read. Fetch the file again.") from error
+    quantification = number_of(root, words.quantification, where)
     if quantification <= 0:
-        raise SourceError(f"{where}: BOA_QUANTIFICATION_VALUE = {quantification:g}. Fetch the file again.")
+        raise SourceError(f"{where}: {words.quantification} = {quantification:g}. Fetch the file again.")
     cloud = find_text(root, "Cloud_Coverage_Assessment")
     return ProductFacts(
         name=text_of(root, "PRODUCT_URI", where).removesuffix(".SAFE") + ".SAFE",

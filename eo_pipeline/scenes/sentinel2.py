@@ -1,4 +1,4 @@
-"""What is in a Sentinel-2 L2A product: metadata and bands, from a SAFE folder, a zip of one, or COGs.
+"""What is in a Sentinel-2 product: metadata and bands, from a SAFE folder, a zip of one, or COGs.
 
 `read_product` parses metadata only. Whether the numbers mean what the metadata says is for `radiometry` to
 prove; what a STAC item says is read in `items`.
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from eo_pipeline.acquire.products import Direction
 from eo_pipeline.errors import SourceError
@@ -36,8 +36,10 @@ _NAME: Final = re.compile(
     r"(?P<platform>S2[A-Z])_MSI(?P<level>L1C|L2A)_(?P<sensed>\d{8}T\d{6})"
     r"_(?:N(?P<baseline>\d{4})_)?R(?P<orbit>\d{3})_T(?P<tile>\d{2}[A-Z]{3})_(?P<made>\w+?)(?:\.SAFE)?"
 )
+Level = Literal["L2A", "L1C"]
 #: Names of the product metadata; the second is that of baseline 02.12 and before.
 METADATA_FILES: Final = ("MTD_MSIL2A.xml", "MTD_MSIL2a.xml")
+LEVEL1C_FILE: Final = "MTD_MSIL1C.xml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +53,16 @@ class BandFile:
 
 @dataclass(frozen=True, slots=True)
 class Sentinel2Product:
-    """An L2A product, as its metadata tells it.
+    """A product, as its metadata tells it: of level L2A, unless L1C was asked for.
 
     `provider` is who wrote the files: "safe" for ESA's own format (whoever passed it on), or the archive of
     the COGs ("earth-search", "earth-search-c1", "planetary-computer", "cdse", …; "" unknown). `grid` is
     the whole tile at 10 m. `bands` maps a band to its rasters, the finest first. `offsets` is
-    BOA_ADD_OFFSET by band, empty where the metadata has none (before baseline 04.00), None where there is
-    no product metadata to ask. `applied` is what the provider says of having applied the offset already,
-    and `advertised` the offset its items show, in reflectance. `footprint` is WKT in degrees, cut at the
-    date line; `empty_share` and `cloud_cover` are percent; `sun` is zenith and azimuth in degrees.
+    BOA_ADD_OFFSET (L1C: RADIO_ADD_OFFSET) by band, empty where the metadata has none (before baseline
+    04.00), None where there is no product metadata to ask. `applied` is what the provider says of having
+    applied the offset already, and `advertised` the offset its items show, in reflectance. `footprint` is
+    WKT in degrees, cut at the date line; `empty_share` and `cloud_cover` are percent; `sun` is zenith and
+    azimuth in degrees.
     `simulated` is set where the product says of itself that it is no observation.
     """
 
@@ -84,6 +87,12 @@ class Sentinel2Product:
     applied: bool | None = None
     simulated: bool = False
     advertised: float | None = None
+
+    @property
+    def level(self) -> Level:
+        """L1C where the product's name says so."""
+        match = _NAME.fullmatch(self.name)
+        return "L1C" if match and match["level"] == "L1C" else "L2A"
 
     @property
     def name_baseline(self) -> str:
@@ -158,7 +167,7 @@ def read_name(name: str) -> ProductName | None:
     )
 
 
-def read_product(path: Path | str, *, provider: str = "") -> Sentinel2Product:
+def read_product(path: Path | str, *, provider: str = "", level: Level | None = "L2A") -> Sentinel2Product:
     """Read the metadata of a product on disk.
 
     Parameters
@@ -168,22 +177,24 @@ def read_product(path: Path | str, *, provider: str = "") -> Sentinel2Product:
         item's file.
     provider : str
         Who wrote the files, where that is known better than the files tell.
+    level : {"L2A", "L1C"}, optional
+        The processing level that is wanted; None: whichever it is.
 
     Raises
     ------
     SourceError
-        Nothing of that kind, level L1C, metadata that is damaged or does not fit the tile, or no band.
+        Nothing of that kind, another level, metadata that is damaged or does not fit the tile, or no band.
     """
     place = Path(path)
     provider = provider or _fetched_from(place)
-    if place.name in (*METADATA_FILES, "MTD_MSIL1C.xml"):
+    if place.name in (*METADATA_FILES, LEVEL1C_FILE):
         place = place.parent
     if place.suffix.lower() == ".zip":
-        return _read_safe(place, provider)
-    if place.is_dir() and any((place / name).is_file() for name in (*METADATA_FILES, "MTD_MSIL1C.xml")):
+        return _read_safe(place, provider, level)
+    if place.is_dir() and any((place / name).is_file() for name in (*METADATA_FILES, LEVEL1C_FILE)):
         if item := next(iter(sorted(place.glob("item.json"))), None):  # COGs beside ESA's own metadata
             return _read_item(item, provider)
-        return _read_safe(place, provider)
+        return _read_safe(place, provider, level)
     if item := item_file(place):
         return _read_item(item, provider)
     if not place.exists():
@@ -222,10 +233,10 @@ def _fetched_from(place: Path) -> str:
     return source if source in ARCHIVES else ""
 
 
-def _read_safe(place: Path, provider: str) -> Sentinel2Product:
+def _read_safe(place: Path, provider: str, level: Level | None) -> Sentinel2Product:
     from eo_pipeline.scenes.safe import read_safe
 
-    return read_safe(place, provider=provider)
+    return read_safe(place, provider=provider, level=level)
 
 
 def _read_item(file: Path, provider: str) -> Sentinel2Product:

@@ -22,6 +22,8 @@ from eo_pipeline.acquire.sources.folder import FolderSource
 from eo_pipeline.errors import EOPipelineError, SourceError
 from eo_pipeline.grid import Grid
 from eo_pipeline.mgrs import TileFrame, tile_frame, tiles_over
+from eo_pipeline.scenes import cloudless
+from eo_pipeline.scenes.level1c import Level1C, Level1CFolder
 from eo_pipeline.scenes.placing import (
     Place,
     aligned,
@@ -34,7 +36,14 @@ from eo_pipeline.scenes.placing import (
 )
 from eo_pipeline.scenes.proofs import ProofCache
 from eo_pipeline.scenes.radiometry import OffsetProof
-from eo_pipeline.scenes.sentinel2 import METADATA_FILES, Sentinel2Product, item_file, read_name, read_product
+from eo_pipeline.scenes.sentinel2 import (
+    LEVEL1C_FILE,
+    METADATA_FILES,
+    Sentinel2Product,
+    item_file,
+    read_name,
+    read_product,
+)
 from eo_pipeline.season import SCL, Season
 
 #: Products of other kinds that may lie in the same folder: Sentinel-1, elevation models.
@@ -55,12 +64,15 @@ class SkippedProduct:
 
 @dataclass(frozen=True, slots=True)
 class _Usable:
-    """A product that may be used: its rasters' places on a grid of `pixel` metres, and its proven offset."""
+    """A product that may be used: its rasters' places on a grid of `pixel` metres, its proven offset, and the
+    L1C product its clouds are looked for in.
+    """
 
     product: Sentinel2Product
     places: tuple[Place, ...]
     pixel: float
     proof: OffsetProof
+    level1c: Level1C | None
 
 
 class SentinelSource:
@@ -123,14 +135,14 @@ class SentinelSource:
         return named or touched
 
     def _usable(self, wanted: Sequence[str]) -> list[_Usable]:
-        cache = ProofCache.open(self.season.source.root)
+        cache, level1c = ProofCache.open(self.season.source.root), self._level1c()
         by_observation: dict[tuple[str, str, str], list[Sentinel2Product]] = defaultdict(list)
         for product in self._products(wanted):
             by_observation[product.observation].append(product)
         usable = []
         # a proof waits for the decoding of JP2, which runs outside Python: threads share the cores
         with ThreadPoolExecutor(max_workers=min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
-            judged = pool.map(lambda rivals: self._best(rivals, cache), by_observation.values())
+            judged = pool.map(lambda rivals: self._best(rivals, cache, level1c), by_observation.values())
             for number, (winner, skipped) in enumerate(judged, 1):
                 self._skipped.extend(skipped)
                 if winner is not None:
@@ -138,10 +150,23 @@ class SentinelSource:
                 if number % _SAVED_AFTER == 0:
                     cache.save()
         cache.save()
+        if level1c is not None:
+            self._skipped += [
+                SkippedProduct(path.name, str(path), reason)
+                for path, reason in sorted(level1c.refused.items())
+            ]
         return sorted(usable, key=lambda item: (item.product.sensed, item.product.name))
 
+    def _level1c(self) -> Level1CFolder | None:
+        """The folder clouds are looked for in, where the season says so."""
+        spec = self.season.source.sentinel
+        if spec is None or spec.l1c is None:
+            return None
+        cloudless.package_version()  # refused here, and not by the first worker
+        return Level1CFolder(find_products(spec.l1c))
+
     def _best(
-        self, rivals: list[Sentinel2Product], cache: ProofCache
+        self, rivals: list[Sentinel2Product], cache: ProofCache, level1c: Level1CFolder | None
     ) -> tuple[_Usable | None, list[SkippedProduct]]:
         """Of several processings of one observation the newest that can be used, and why not the others."""
         winner: _Usable | None = None
@@ -155,7 +180,7 @@ class SentinelSource:
                 )
             else:
                 try:
-                    winner = self._use(product, cache)
+                    winner = self._use(product, cache, level1c)
                     continue
                 except EOPipelineError as error:
                     reason = str(error)
@@ -187,7 +212,8 @@ class SentinelSource:
             yield product
 
     def _on_disk(self, wanted: Sequence[str]) -> Iterator[Sentinel2Product]:
-        root = self.season.source.root
+        root, spec = self.season.source.root, self.season.source.sentinel
+        assert spec is not None
         if not root.is_dir():
             raise SourceError(
                 f"{root} is not a folder. [source] root must name the folder of the products; `eo fetch` "
@@ -195,6 +221,8 @@ class SentinelSource:
             )
         for path in find_products(root):
             named = read_name(path.name.removesuffix(".zip"))
+            if named and named.level == "L1C" and spec.l1c is not None:
+                continue  # they lie where clouds are looked for in them
             if named and (
                 (wanted and named.tile not in wanted)
                 or not self.season.start <= named.sensed.date() <= self.season.end
@@ -205,11 +233,12 @@ class SentinelSource:
             except SourceError as error:
                 self._skipped.append(SkippedProduct(path.name, str(path), str(error)))
 
-    def _use(self, product: Sentinel2Product, cache: ProofCache) -> _Usable:
+    def _use(self, product: Sentinel2Product, cache: ProofCache, level1c: Level1CFolder | None) -> _Usable:
         places, pixel = place_bands(product, tuple(self.season.source.bands))
         proof = cache.prove(product)
         proof.require(product.name)
-        return _Usable(product, places, pixel, proof)
+        found = level1c.of(product, pixel=pixel) if level1c is not None else None
+        return _Usable(product, places, pixel, proof, found)
 
     def _skip(self, product: Sentinel2Product, reason: str) -> None:
         self._skipped.append(SkippedProduct(product.name, product.path, reason))
@@ -298,7 +327,7 @@ def find_products(root: Path) -> tuple[Path, ...]:
     waiting = [root]
     while waiting:
         folder = waiting.pop()
-        heads = (folder / name for name in (*METADATA_FILES, "MTD_MSIL1C.xml"))
+        heads = (folder / name for name in (*METADATA_FILES, LEVEL1C_FILE))
         # a SAFE folder without its metadata is told, not passed over
         if folder.suffix == ".SAFE" or any(head.is_file() for head in heads) or item_file(folder):
             found.append(folder)
@@ -367,7 +396,25 @@ def _scene(item: _Usable, season: Season, corner: tuple[int, int]) -> Scene:
                 zoom=place.zoom,
             )
         )
-    return Scene(product.tile, product.sensed.date(), tuple(assets), product.name, product.sun)
+    level1c = () if item.level1c is None else _level1c_assets(item.level1c, corner)
+    return Scene(product.tile, product.sensed.date(), tuple(assets), product.name, product.sun, level1c)
+
+
+def _level1c_assets(found: Level1C, corner: tuple[int, int]) -> tuple[Asset, ...]:
+    product = found.product
+    return tuple(
+        Asset(
+            band=place.band,
+            path=place.path,
+            index=1,
+            scale=1.0 / product.quantification,
+            offset=found.offset / product.quantification,
+            nodata=float(product.nodata),
+            corner=(corner[0] - place.row, corner[1] - place.col),
+            zoom=place.zoom,
+        )
+        for place in found.places
+    )
 
 
 def _step(geometry: Any) -> float:

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 import typer
+from tiny_level1c import TinyLevel1C
 from tiny_safe import TinySafe, earth_search_item, write_cogs, zip_safe
 from typer.testing import CliRunner, Result
 
 from eo_pipeline.cli_inspect import register
+from eo_pipeline.scenes.sentinel2 import BAND_IDS
 
 app = typer.Typer()
 register(app)
@@ -90,3 +92,37 @@ def test_real_cogs(shared_data: Path) -> None:
     assert told.exit_code == 0
     assert "files by earth-search" in told.stdout
     assert "name, provider agree." in told.stdout
+
+
+# ---- Level-1C
+def test_a_level_1c_product_says_what_it_is(tmp_path: Path) -> None:
+    told = run(str(TinyLevel1C().write(tmp_path)))
+    assert told.exit_code == 0
+    for text in (
+        TinyLevel1C().name, "level        1C", "48SXE  EPSG:32648", "baseline     05.10", "B10 60", "B08 10",
+        "agreed       reflectance = (DN -1000) / 10000, by metadata and baseline",
+    ):  # fmt: skip
+        assert text in told.stdout, text
+    archive = zip_safe(TinyLevel1C(baseline="02.14").write(tmp_path))
+    facts = json.loads(run(str(archive), "--json").stdout)
+    assert (facts["level"], facts["baseline"], facts["quantification"]) == ("L1C", "02.14", 10_000)
+    assert facts["offset"] == {"proven": 0, "reason": ""}
+    assert list(facts["bands"]) == sorted(BAND_IDS)
+
+
+def test_a_level_1c_product_whose_offset_was_altered(tmp_path: Path) -> None:
+    told = run(str(TinyLevel1C(offset="").write(tmp_path)))
+    assert told.exit_code == 3
+    assert "RADIO_ADD_OFFSET says +0, but baseline 05.10" in told.stdout
+    facts = json.loads(run(str(tmp_path / TinyLevel1C().name), "--json").stdout)
+    assert facts["offset"]["proven"] is None
+
+
+@pytest.mark.realdata
+def test_real_level_1c(shared_data: Path) -> None:
+    name = "S2A_MSIL1C_20180101T105441_N0206_R051_T31TDH_20180101T124911.SAFE"
+    told = run(str(shared_data / "safe-metadata/sentinel2_with_jp2" / name))
+    assert told.exit_code == 0
+    assert "31TDH  EPSG:32631  10980 × 10980 at 10 m" in told.stdout
+    assert "bands (m)    B01 60\n" in told.stdout
+    assert "reflectance = (DN +0) / 10000" in told.stdout

@@ -72,7 +72,8 @@ class Scene:
     """One observation of a tile: everything acquired there on one day.
 
     `name` is the product's where an archive gave it one; `sun` is the sun's zenith and azimuth in degrees
-    (azimuth clockwise from north), where the product tells them.
+    (azimuth clockwise from north), where the product tells them. `level1c` are bands of top-of-atmosphere
+    reflectance of the same observation, where clouds are looked for in them as well.
     """
 
     tile: str
@@ -80,6 +81,7 @@ class Scene:
     assets: tuple[Asset, ...]
     name: str = ""
     sun: tuple[float, float] | None = None
+    level1c: tuple[Asset, ...] = ()
 
     def asset(self, band: str) -> Asset:
         """The asset of a band; sources promise that every scene of a season has the same bands."""
@@ -179,10 +181,11 @@ def stamp(path: str) -> FileStamp:
 
 def scene_token(scene: Scene) -> str:
     """A hash that changes whenever a file of the scene, or how it is read, changes."""
-    stamps = [(item.path, item.bytes, item.mtime_ns) for item in map(stamp, scene.paths)]
+    looked_into = (*scene.paths, *(asset.path for asset in scene.level1c))
+    stamps = [(item.path, item.bytes, item.mtime_ns) for item in map(stamp, looked_into)]
     reading = [
         (a.band, address(a.path), a.index, a.scale, a.offset, a.nodata, a.corner, a.zoom)
-        for a in scene.assets
+        for a in (*scene.assets, *scene.level1c)
     ]
     return hashlib.sha256(json.dumps([scene.date.isoformat(), stamps, reading]).encode()).hexdigest()
 
