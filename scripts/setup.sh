@@ -13,6 +13,7 @@ missing() { # what is not installed yet, by what the project uses of it
   ldconfig -p | grep 'libgdal\.so' >/dev/null || echo libgdal
   ldconfig -p | grep 'libgeos_c\.so' >/dev/null || echo libgeos-c1v5
   ldconfig -p | grep 'libproj\.so' >/dev/null || echo libproj
+  ldconfig -p | grep 'libgomp\.so' >/dev/null || echo libgomp1
   command -v chromium >/dev/null || command -v chromium-browser >/dev/null || echo chromium
   fc-list 2>/dev/null | grep -i 'Noto Sans CJK' >/dev/null || echo fonts-noto-cjk
   command -v msgfmt >/dev/null || echo gettext
@@ -24,7 +25,7 @@ need=$(missing | sort -u | tr '\n' ' ')
 if [ -n "${need// /}" ]; then
   say "System packages: $need"
   command -v apt-get >/dev/null || {
-    echo "setup: this machine has no apt-get. Install by hand: PostgreSQL 15+ with PostGIS, GDAL, GEOS, PROJ, Chromium, Noto CJK fonts, gettext, Node.js with npm, Python 3.11." >&2
+    echo "setup: this machine has no apt-get. Install by hand: PostgreSQL 15+ with PostGIS, GDAL, GEOS, PROJ, libgomp, Chromium, Noto CJK fonts, gettext, Node.js with npm, Python 3.11." >&2
     exit 2
   }
   SUDO=""
