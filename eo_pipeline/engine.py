@@ -436,7 +436,7 @@ class _Flights:
             outcome = outcomes.get(flight.number)
             if isinstance(outcome, Outcome):
                 self.seconds += (max(outcome.seconds, 1e-3) - self.seconds) / (8 if self.seconds else 1)
-            landed.append((flight, _ended(flight.future) if outcome is None else outcome))
+            landed.append((flight, _ended(flight) if outcome is None else outcome))
             flight.future.release()
         return landed
 
@@ -463,8 +463,11 @@ def _from_marker(task: Task) -> Outcome | BaseException:
     return _WorkerLeftError(task.block) if result is None else Outcome(result, 0.0, "", 0)
 
 
-def _ended(future: Any) -> Outcome | BaseException:
-    if future.status in ("cancelled", "lost"):
+def _ended(flight: _Flight) -> Outcome | BaseException:
+    future = flight.future
+    if future.status == "lost":  # it was done, and its worker has left meanwhile
+        return _from_marker(flight.task)
+    if future.status == "cancelled":
         from dask.distributed import CancelledError
 
         return CancelledError(future.key)
