@@ -262,6 +262,13 @@ def _inputs(run: SeasonRun) -> list[dict[str, Any]]:
         for path in sorted(paths)
         if file_of(path) is None
     ]
+    if season.source.radar:
+        root = season.source.radar.root
+        radar = {f for tile in run.plan.tiles for item in tile.passes for f in item.files if f}
+        rows += [
+            {"role": "radar", "path": file.relative_to(root).as_posix(), **sums.of(file)}
+            for file in map(Path, sorted(radar))
+        ]
     named = {
         "samples": season.classify.samples if season.classify else None,
         "sample_table": season.classify.sample_table if season.classify else None,

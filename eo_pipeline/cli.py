@@ -9,6 +9,7 @@ import json
 import math
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, timedelta
@@ -22,7 +23,7 @@ from eo_pipeline.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from eo_pipeline.engine import Progress
-    from eo_pipeline.plan import Plan
+    from eo_pipeline.plan import Plan, TilePlan
     from eo_pipeline.run import SeasonRun
     from eo_pipeline.season import Season
 
@@ -136,6 +137,7 @@ def ingest(
         verdicts = job.verdicts
         skipped, clouds = job.plan.skipped, job.plan.clouds
         stores = {tile.name: str(job.stages.store(tile)) for tile in job.plan.tiles}
+        radar = {tile.name: _radar_facts(tile) for tile in job.plan.tiles if tile.passes}
     facts = {
         "cubes": stores,
         "steps": {
@@ -146,6 +148,7 @@ def ingest(
             for name, found in verdicts.items()
         },
         "clouds": clouds,
+        "radar": radar,
         "skipped": [{"name": item.name, "reason": item.reason} for item in skipped],
     }
     if as_json:
@@ -154,6 +157,8 @@ def ingest(
     for name, found in verdicts.items():
         kept = [v for v in found if not v.rejected]
         _say(f"Cube of {name}: {len(kept)} of {len(found)} steps seen; {stores[name]}")
+        if name in radar:
+            _say("  Sentinel-1: " + ", ".join(f"{n} {direction}" for direction, n in radar[name].items()))
     _say_clouds(clouds)
     for item in skipped:
         _say(f"Left out: {item.name}: {item.reason}")
@@ -459,10 +464,12 @@ def _plan_facts(found: Plan, workers: int | None) -> dict[str, Any]:
                 "scenes": len(item.tile.scenes),
                 "first": item.tile.scenes[0].date.isoformat(),
                 "last": item.tile.scenes[-1].date.isoformat(),
+                "radar": _radar_facts(item),
             }
             for item in found.tiles
         ],
         "blocks": found.blocks,
+        "skipped": [{"name": item.name, "reason": item.reason} for item in found.skipped],
         "scenes": found.scenes,
         "pixels": found.pixels,
         "bands": list(found.bands),
@@ -479,18 +486,40 @@ def _plan_facts(found: Plan, workers: int | None) -> dict[str, Any]:
     }
 
 
+def _radar_facts(tile: TilePlan) -> dict[str, int]:
+    """Rasters of Sentinel-1 by direction."""
+    return dict(sorted(Counter(item.direction for item in tile.passes).items()))
+
+
 def _print_plan(facts: Mapping[str, Any]) -> None:
     _say(
         f"{facts['title']} ({facts['season']})" + ("  模拟数据 simulated data" if facts["simulated"] else "")
     )
+    radar = any(tile["radar"] for tile in facts["tiles"])
     _print_table(
         "Tiles",
-        ("tile", "pixels", "blocks", "scenes", "from", "to"),
+        ("tile", "pixels", "blocks", "scenes", "from", "to", *(["radar ↑ ↓"] if radar else [])),
         [
-            (t["name"], f"{t['width']} × {t['height']}", t["blocks"], t["scenes"], t["first"], t["last"])
+            (
+                *(
+                    t["name"],
+                    f"{t['width']} × {t['height']}",
+                    t["blocks"],
+                    t["scenes"],
+                    t["first"],
+                    t["last"],
+                ),
+                *(
+                    [" ".join(str(t["radar"].get(n, 0)) for n in ("ascending", "descending"))]
+                    if radar
+                    else []
+                ),
+            )
             for t in facts["tiles"]
         ],
     )
+    for item in facts["skipped"]:
+        _say(f"Left out: {item['name']}: {item['reason']}")
     _print_table(
         "Tasks",
         ("stage", "to do", "done before"),

@@ -96,7 +96,12 @@ def plot(
     ] = "",
     point: Point = "",
     feature: Annotated[str, typer.Option("--index", help="Index or band of the curve.")] = "NDVI",
-    colours: Annotated[str, typer.Option("--colours", help="true or false (infrared, red, green).")] = "true",
+    colours: Annotated[
+        str,
+        typer.Option(
+            "--colours", help="true, false (infrared, red, green), ascending or descending (radar)."
+        ),
+    ] = "true",
     climatology: Annotated[
         Path | None, typer.Option("--climatology", help="Draw what is usual behind the curve.")
     ] = None,
@@ -116,9 +121,11 @@ def plot(
     with told():
         if bool(day) == bool(point):
             raise CubeError("Say what to draw: either --date with a day of a dekad, or --point LON,LAT.")
-        if colours not in ("true", "false"):
-            raise CubeError(f"--colours {colours!r} is not accepted; give true or false.")
         from eo_pipeline.cube import plots
+        from eo_pipeline.cube.export import COLOURS
+
+        if colours not in COLOURS:
+            raise CubeError(f"--colours {colours!r} is not accepted; give one of {', '.join(COLOURS)}.")
 
         views, made_up = views_of(cube, tile)
         label = made_up or simulated
@@ -151,7 +158,8 @@ def export(
     out: Annotated[Path, typer.Option("--out", help="GeoTIFF to write; it appears whole or not at all.")],
     day: Annotated[str, typer.Option("--date", help="Any day of a dekad: its bands.")] = "",
     feature: Annotated[
-        str, typer.Option("--index", help="Index, band, clear_count or age_days: all dekads, a band each.")
+        str,
+        typer.Option("--index", help="Index, band, VV_ASC … VH_DESC, clear_count or age_days: all dekads."),
     ] = "",
     bands: Annotated[str, typer.Option("--bands", help="With --date: some bands, like B04,B08.")] = "",
     smoothed: Annotated[bool, typer.Option("--smoothed", help="With --index: the smoothed curve.")] = False,
@@ -160,7 +168,8 @@ def export(
     tile: TileName = "",
     simulated: Simulated = False,
 ) -> None:
-    """Write a dekad, or a band or index of the season, as GeoTIFF: int16 × 10 000, nodata −32768.
+    """Write a dekad, or a band or index of the season, as GeoTIFF: int16 × 10 000 (radar: decibel × 100),
+    nodata −32768.
 
     Dates are in the bands' descriptions, the scale in the file, so that QGIS shows true values.
 
@@ -350,6 +359,7 @@ def _info(view: CubeView) -> dict[str, Any]:
                 "state": fact.state,
                 "reason": fact.reason,
             }
+            | ({"radar": {name: round(share, 4) for name, share in fact.radar.items()}} if fact.radar else {})
             for fact in facts
         ],
     }
@@ -379,11 +389,13 @@ def _print_info(document: Mapping[str, Any], *, simulated: bool) -> None:
             f"{fact['clear']:.0%}",
             f"{fact['usable']:.0%}",
             "—" if fact["age_days"] is None else f"{fact['age_days']:.0f}",
+            *(f"{share:.0%}" for share in fact.get("radar", {}).values()),
             fact["state"] + (f": {fact['reason']}" if fact["reason"] else ""),
         )
         for fact in document["dekads"]
     ]
-    print_table("", ("dekad 旬", "clear", "usable", "age, days", "state"), rows)
+    radar = [f"S1 {name}" for name in document["dekads"][0].get("radar", {})]
+    print_table("", ("dekad 旬", "clear", "usable", "age, days", *radar, "state"), rows)
 
 
 def cell(value: object) -> str:

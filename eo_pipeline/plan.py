@@ -12,6 +12,8 @@ from typing import Any, Final
 from eo_pipeline.acquire.sources.base import Scene, Tile, scene_token
 from eo_pipeline.cube.indices import missing_for
 from eo_pipeline.cube.ingest import ingest_bytes, screen_bytes, tested_bands
+from eo_pipeline.cube.passes import find_passes
+from eo_pipeline.cube.radar import CHANNELS, RadarPass, radar_bytes
 from eo_pipeline.cube.store import Layout
 from eo_pipeline.engine import digest_of
 from eo_pipeline.errors import SeasonFileError, SourceError
@@ -45,7 +47,7 @@ _MODEL_BYTES: Final = 600_000_000
 @dataclass(frozen=True, slots=True)
 class TilePlan:
     """A tile, its cube's layout and its blocks: `ingest_blocks` as scenes are read, `blocks` as products are
-    made. `tokens` change when a scene's files change.
+    made. `tokens` change when a scene's files change. `passes` are those of Sentinel-1.
     """
 
     tile: Tile
@@ -53,6 +55,7 @@ class TilePlan:
     ingest_blocks: tuple[Block, ...]
     blocks: tuple[Block, ...]
     tokens: tuple[str, ...]
+    passes: tuple[RadarPass, ...] = ()
 
     @property
     def name(self) -> str:
@@ -62,6 +65,10 @@ class TilePlan:
     def scenes_of(self, step: TimeStep) -> tuple[int, ...]:
         """Numbers of the tile's scenes that belong to one step."""
         return tuple(n for n, scene in enumerate(self.tile.scenes) if step.holds(scene.date))
+
+    def passes_of(self, step: TimeStep) -> tuple[RadarPass, ...]:
+        """The passes of Sentinel-1 that belong to one step."""
+        return tuple(item for item in self.passes if step.holds(item.date))
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +146,16 @@ class Plan:
         """Disk the cube and the products need at most, uncompressed."""
         per_pixel = len(self.steps) * (2 * len(self.bands) + 3)
         per_pixel += len(self.steps) * 2 * 3 * len(self.season.growth.indices) + 10
+        if self.season.source.radar:
+            per_pixel += len(self.steps) * (2 * len(CHANNELS) + 2)
         return self.pixels * per_pixel
 
     def seconds(self, workers: int) -> float:
         """A rough time of the blocks' work, from speeds measured on two cores; training is not in it."""
         ingest = sum(
-            item.tile.grid.width * item.tile.grid.height * len(item.tile.scenes) * len(self.bands)
+            item.tile.grid.width
+            * item.tile.grid.height
+            * (len(item.tile.scenes) * len(self.bands) + 2 * len(item.passes))
             for item in self.tiles
         )
         products = self.pixels * len(self.steps) * (len(self.season.growth.indices) + 1)
@@ -188,6 +199,7 @@ def make_plan(
         steps = dekads(season.start, season.end)
     else:
         steps = native_steps([scene.date for tile in tiles for scene in tile.scenes])
+    radar = find_passes(season, tiles)
     plans = []
     for tile in tiles:
         own = steps if season.step == "dekad" else native_steps([scene.date for scene in tile.scenes])
@@ -199,6 +211,7 @@ def make_plan(
                 tuple(cut(tile.name, tile.grid, size=reading)),
                 tuple(cut(tile.name, tile.grid, size=making)),
                 tuple(map(scene_token, tile.scenes)),
+                radar.passes[tile.name],
             )
         )
     if season.classify and len({item.layout.steps for item in plans}) > 1:
@@ -207,8 +220,8 @@ def make_plan(
             "differ. "
             'Set [season] step = "dekad".'
         )
-    skipped = source.skipped if isinstance(source, SentinelSource) else ()
-    if isinstance(source, SentinelSource) and source.simulated:
+    skipped = (*(source.skipped if isinstance(source, SentinelSource) else ()), *radar.skipped)
+    if radar.simulated or (isinstance(source, SentinelSource) and source.simulated):
         # products that are no observations make no real season, whatever its file says
         season = replace(season, simulated=True)
     return Plan(season, tuple(plans), bands, steps, skipped)
@@ -239,6 +252,7 @@ def _tile_bytes(item: TilePlan, plan: Plan) -> int:
         if plan.season.source.sentinel
         else 0,
         ingest_bytes(busiest, bands, reading),
+        radar_bytes(reading) if plan.season.source.radar else 0,
         screen_bytes(steps, len(tested_bands(plan.bands)), making),
         # reflectance as int16 and float32, one index observed, smoothed and in double precision
         pixels * steps * (6 * bands + 24),

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from eo_pipeline.cube.ingest import judge_steps, tested_bands
+from eo_pipeline.cube.radar import require_radar
 from eo_pipeline.cube.smoothing import array_of
 from eo_pipeline.cube.store import NODATA, TileStore
 from eo_pipeline.engine import Engine, Result, Task, done_results, forget, locked
@@ -97,7 +98,7 @@ class SeasonRun:
         """
         if masks := self.stages.mask():
             self._run("mask", masks)
-        tasks = self.stages.ingest()
+        tasks, radar = self.stages.ingest(), self.stages.radar()
         for tile in self.plan.tiles:
             store = TileStore(self.stages.store(tile))
             if not store.matches(tile.layout):
@@ -115,9 +116,14 @@ class SeasonRun:
                 (ANOMALY, "int16", NODATA),
             ):
                 store.require(tile.layout, name, dtype, fill)
+            if radar:
+                require_radar(store, tile.layout)
         screening = self.stages.screen()
-        with self._updating(tasks, screening):
-            return Cube(self._run("ingest", tasks), self._run("screen", screening))
+        with self._updating([*tasks, *radar], screening):
+            ingested = self._run("ingest", tasks)
+            if radar:
+                self._run("radar", radar)
+            return Cube(ingested, self._run("screen", screening))
 
     @functools.cached_property
     def clear_shares(self) -> dict[str, list[float]]:

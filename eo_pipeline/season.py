@@ -70,6 +70,13 @@ class SentinelSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class RadarSpec:
+    """Where the season's Sentinel-1 products lie: a folder of terrain-corrected ones (RTC)."""
+
+    root: Path
+
+
+@dataclass(frozen=True, slots=True)
 class SourceSpec:
     """Where the rasters are and how their numbers are to be read: value = DN · `scale` + `offset`.
 
@@ -91,6 +98,7 @@ class SourceSpec:
     nodata: float | None
     masks: tuple[MaskRule, ...]
     sentinel: SentinelSpec | None = None
+    radar: RadarSpec | None = None
 
     @property
     def mask_bands(self) -> tuple[str, ...]:
@@ -334,6 +342,10 @@ def read_season(path: Path | str) -> Season:
     if end < start:
         raise head.fail("end", f"= {end} lies before start = {start}; exchange them.")
 
+    step = cast(Step, head.choice("step", ("dekad", "native"), "dekad"))
+    source = _source(file, document["source"])
+    if source.radar and step == "native":
+        raise head.fail("step", '= "native" has no place for [source.radar]: set step = "dekad".')
     classes = _classes(file, document.get("classes", []))
     classify = _classify(file, document["classify"]) if "classify" in document else None
     if classify and not classes:
@@ -346,10 +358,10 @@ def read_season(path: Path | str) -> Season:
         title=head.text("title"),
         start=start,
         end=end,
-        step=cast(Step, head.choice("step", ("dekad", "native"), "dekad")),
+        step=step,
         simulated=head.flag("simulated", False),
         region=_region(file, document["region"]),
-        source=_source(file, document["source"]),
+        source=source,
         classes=classes,
         classify=classify,
         area=_area(file, document.get("area", {})),
@@ -388,7 +400,7 @@ def _bbox(table: _Table) -> tuple[float, float, float, float] | None:
 
 _STACK_KEYS = (
     "kind", "root", "pattern", "date_format", "layout", "bands", "dates", "dates_table", "scale", "offset",
-    "nodata", "mask",
+    "nodata", "mask", "radar",
 )  # fmt: skip
 _SENTINEL_KEYS = (
     "kind",
@@ -401,6 +413,7 @@ _SENTINEL_KEYS = (
     "max_cloud",
     "read",
     "clouds",
+    "radar",
 )
 _CLOUD_KEYS = ("clear", "buffer_m", "project_shadow", "detector", "l1c", "threshold")
 
@@ -454,6 +467,7 @@ def _source(file: Path, values: object) -> SourceSpec:
         offset=table.number("offset", 0.0),
         nodata=table.number("nodata") if "nodata" in table.values else None,
         masks=masks,
+        radar=_radar(file, table),
     )
 
 
@@ -522,7 +536,15 @@ def _sentinel(file: Path, values: object) -> SourceSpec:
             l1c=l1c,
             threshold=clouds.number("threshold", 0.4, low=0.0, high=1.0),
         ),
+        radar=_radar(file, table),
     )
+
+
+def _radar(file: Path, source: _Table) -> RadarSpec | None:
+    if "radar" not in source.values:
+        return None
+    table = _Table(file, "source.radar", source.values["radar"], ("root",))
+    return RadarSpec(cast(Path, table.place("root")))
 
 
 def _masks(file: Path, table: _Table, bands: Mapping[str, int]) -> tuple[MaskRule, ...]:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from eo_pipeline.acquire.sources.base import stamp
 from eo_pipeline.cube.ingest import ingest_step, screen_block
+from eo_pipeline.cube.radar import radar_step
 from eo_pipeline.cube.smoothing import smooth_block
 from eo_pipeline.cube.store import TileStore
 from eo_pipeline.engine import Progress, Result, Task, done_results, task_key
@@ -27,7 +28,7 @@ from eo_pipeline.scenes.cloudless import package_version
 from eo_pipeline.scenes.clouds import mask_scene
 
 #: In the order they run.
-STAGES: Final = ("mask", "ingest", "screen", "index", "train", "classify", "curves", "growth")
+STAGES: Final = ("mask", "ingest", "radar", "screen", "index", "train", "classify", "curves", "growth")
 #: Stages of a season with samples only.
 _MAPPED = ("train", "classify")
 
@@ -80,6 +81,12 @@ class Stages:
         tokens = sorted(tile.tokens[number] for number in tile.scenes_of(step))
         where = (repr(block), repr(tile.tile.grid), tile.tile.owned)
         return task_key("ingest", where, (step.start, step.end), tokens, self.plan.bands, self._masks())
+
+    def radar_key(self, tile: TilePlan, block: Block, step: TimeStep) -> str:
+        # of a step's own passes alone, as with scenes
+        tokens = sorted(item.token for item in tile.passes_of(step))
+        where = (repr(block), repr(tile.tile.grid), tile.tile.owned)
+        return task_key("radar", where, (step.start, step.end), tokens)
 
     def screen_key(self, tile: TilePlan, block: Block) -> str:
         return task_key("screen", block.id, block.height, block.width, self._cube_keys[tile.name])
@@ -236,6 +243,34 @@ class Stages:
                     # a step without scenes costs next to nothing
                     weight = block.height * block.width * (len(numbers) + 0.1)
                     tasks.append(Task("ingest", tile.name, name, key, marker, ingest_step, arguments, weight))
+        return tasks
+
+    def radar(self) -> list[Task]:
+        """One task a block and step: the step's backscatter of either direction, from the step's own passes.
+
+        None where the season has no Sentinel-1.
+        """
+        if self.plan.season.source.radar is None:
+            return []
+        tasks = []
+        for tile in self.plan.tiles:
+            for position, step in enumerate(tile.layout.steps):
+                passes = tile.passes_of(step)
+                for block in tile.ingest_blocks:
+                    name = f"{step.start:%Y%m%d}-{block.id}"
+                    arguments = {
+                        "block": block,
+                        "grid": tile.tile.grid,
+                        "number": position,
+                        "step": step,
+                        "passes": passes,
+                        "owned": tile.tile.owned,
+                        "store": self.store(tile),
+                    }
+                    marker = self.marker("radar", tile.name, name)
+                    key = self.radar_key(tile, block, step)
+                    weight = block.height * block.width * (len(passes) + 0.1)
+                    tasks.append(Task("radar", tile.name, name, key, marker, radar_step, arguments, weight))
         return tasks
 
     def screen(self) -> list[Task]:

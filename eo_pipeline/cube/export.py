@@ -10,8 +10,8 @@ import difflib
 import functools
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from eo_pipeline.cube.climatology import grid_of
 from eo_pipeline.cube.indices import INDICES, band_of, feature_series, missing_for
 from eo_pipeline.cube.ingest import judge_steps, tested_bands
+from eo_pipeline.cube.radar import BACKSCATTER, CHANNELS, COUNT, DB_SCALE, ORBITS
 from eo_pipeline.cube.smoothing import array_of
 from eo_pipeline.cube.store import NODATA, SCALE, TileStore, encode
 from eo_pipeline.errors import CubeError
@@ -31,15 +32,24 @@ from eo_pipeline.scenes.verdicts import SceneVerdict
 Format = Literal["cog", "gtiff"]
 #: Arrays [step, y, x] that can be exported by their name, with the value that means nothing.
 PLAIN: Final = {"clear_count": None, "age_days": -1, "seen_day": -1}
-#: Red, green and blue of a picture.
-COLOURS: Final = {"true": ("B04", "B03", "B02"), "false": ("B08", "B04", "B03")}
+#: Red, green and blue of a picture; of radar VV, VH and VV of one direction.
+COLOURS: Final = {
+    "true": ("B04", "B03", "B02"),
+    "false": ("B08", "B04", "B03"),
+    "ascending": ("VV_ASC", "VH_ASC", "VV_ASC"),
+    "descending": ("VV_DESC", "VH_DESC", "VV_DESC"),
+}
+#: Decibel from which on VV and VH are drawn, and over how many.
+_DARK_DB: Final = {"VV": -20.0, "VH": -27.0}
+_SPAN_DB: Final = 20.0
 
 
 @dataclass(frozen=True, slots=True)
 class StepFacts:
     """One dekad of a tile. Shares are of the pixels any dekad saw; `age` is the median age there, in days.
 
-    `state` is "whole", "updating", "empty" (no clear view), "rejected" or "not screened".
+    `state` is "whole", "updating", "empty" (no clear view), "rejected" or "not screened". `radar` is the
+    share that Sentinel-1 saw by direction, of the pixels it saw in any dekad; empty where the cube has none.
     """
 
     start: date
@@ -49,6 +59,7 @@ class StepFacts:
     age: float | None
     state: str
     reason: str
+    radar: Mapping[str, float] = field(default_factory=dict)
 
 
 class CubeView:
@@ -81,6 +92,11 @@ class CubeView:
     def arrays(self) -> tuple[str, ...]:
         """Names of its arrays."""
         return tuple(sorted(place.parent.name for place in self.path.glob("*/zarr.json")))
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Channels of Sentinel-1; none where the cube has no backscatter."""
+        return CHANNELS if BACKSCATTER in self.arrays else ()
 
     @functools.cached_property
     def bytes(self) -> int:
@@ -117,9 +133,10 @@ class CubeView:
 
     def require_feature(self, name: str) -> str:
         """A band, an index or an array that this cube can give, by its name."""
-        if name in PLAIN or name in self.bands or not missing_for(name, self.bands):
+        if name in PLAIN or name in self.channels or not missing_for(name, self.bands):
             return name
-        known = [*self.bands, *(n for n in INDICES if not missing_for(n, self.bands)), *PLAIN]
+        indices = (n for n in INDICES if not missing_for(n, self.bands))
+        known = [*self.bands, *indices, *self.channels, *PLAIN]
         if name in INDICES:
             raise CubeError(f"{self.path.name} cannot give {name}: {missing_for(name, self.bands)}.")
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.3)
@@ -176,8 +193,11 @@ class CubeView:
 
     # ---- pixels -----------------------------------------------------------------------------------------
     def dekad(self, number: int, bands: Sequence[str], block: Block) -> NDArray[np.int16]:
-        """Believed reflectance of one step, int16 × 10 000 [band, y, x]."""
+        """Believed reflectance of one step, int16 × 10 000 [band, y, x]; of radar decibel × 100."""
         rows, cols = block.slices
+        if bands and set(bands) <= set(CHANNELS):
+            radar = self.tile.array(BACKSCATTER)
+            return np.stack([np.asarray(radar[number, CHANNELS.index(b), rows, cols]) for b in bands])
         array = self.tile.array("reflectance")
         numbers = np.stack([np.asarray(array[number, self.bands.index(b), rows, cols]) for b in bands])
         numbers[:, ~self._believed(number, block)] = NODATA
@@ -193,9 +213,14 @@ class CubeView:
         return believed
 
     def series(self, feature: str, block: Block, *, smoothed: bool = False) -> NDArray[Any]:
-        """A band or an index of all steps, int16 × 10 000 [step, y, x]; clear counts and ages as they are."""
+        """A band or an index of all steps, int16 × 10 000 [step, y, x]; of radar decibel × 100; clear counts
+        and ages as they are.
+        """
         if feature in PLAIN:
             return self.tile.read(feature, block)
+        if feature in CHANNELS and not smoothed:
+            rows, cols = block.slices
+            return np.asarray(self.tile.array(BACKSCATTER)[:, CHANNELS.index(feature), rows, cols])
         if smoothed:
             if array_of(feature) not in self.arrays:
                 have = [name.removeprefix("index_") for name in self.arrays if name.startswith("index_")]
@@ -218,6 +243,26 @@ class CubeView:
             out[number] = encode(feature_series(values[None].astype(np.float32), needed, (feature,))[0, 0])
         return out
 
+    def views(self, feature: str, block: Block) -> NDArray[np.uint8]:
+        """Clear views behind each step of a feature, or passes of its direction, uint8 [step, y, x]."""
+        if feature not in CHANNELS:
+            return self.tile.read("clear_count", block)
+        rows, cols = block.slices
+        orbit = CHANNELS.index(feature) // 2
+        return np.asarray(self.tile.array(COUNT)[:, orbit, rows, cols], dtype=np.uint8)
+
+    def _radar_shares(self) -> list[dict[str, float]]:
+        """By step, the share that each direction saw of what radar ever saw."""
+        if not self.channels:
+            return [{} for _ in self.steps]
+        seen, covered = np.zeros((len(self.steps), len(ORBITS)), dtype=np.int64), 0
+        for block in self.blocks:
+            counts = self.tile.read(COUNT, block) > 0
+            seen += counts.sum(axis=(2, 3))
+            covered += int(counts.any(axis=(0, 1)).sum())
+        shares = seen / max(1, covered)
+        return [dict(zip(ORBITS, map(float, row), strict=True)) for row in shares]
+
     def facts(self) -> tuple[StepFacts, ...]:
         """Each step's share of clear pixels, age and state; reads counts and ages, block by block."""
         n = len(self.steps)
@@ -234,6 +279,7 @@ class CubeView:
                 counted = np.bincount(np.minimum(age[number][age[number] >= 0], 400), minlength=401)
                 ages[number] += counted
         updating = self.tile.record().updating
+        radar = self._radar_shares()
         facts = []
         for number, step in enumerate(self.steps):
             verdict = self.verdicts[number] if self.verdicts else None
@@ -253,9 +299,15 @@ class CubeView:
                     _median(ages[number]),
                     state,
                     verdict.reason if verdict and state == "rejected" else "",
+                    radar[number],
                 )
             )
         return tuple(facts)
+
+
+def scale_of(feature: str) -> int:
+    """What the numbers of a feature are multiplied with."""
+    return DB_SCALE if feature in CHANNELS else SCALE
 
 
 def _median(counted: NDArray[np.int64]) -> float | None:
@@ -293,7 +345,7 @@ def export_series(
     form: Format = "cog",
     tags: dict[str, str] | None = None,
 ) -> Path:
-    """Write a band, an index, `clear_count` or `age_days` of all steps, a band a step with its date."""
+    """Write a band, an index, a radar channel, `clear_count` or `age_days`: a band a step, with its date."""
     names = [f"{feature} {step.day}" for step in view.steps]
     return _write(
         view,
@@ -304,6 +356,7 @@ def export_series(
         form=form,
         tags=tags,
         plain=feature if feature in PLAIN else "",
+        scale=scale_of(feature),
     )
 
 
@@ -317,6 +370,7 @@ def _write(
     form: Format,
     tags: dict[str, str] | None,
     plain: str = "",
+    scale: int = SCALE,
 ) -> Path:
     import rasterio
     from rasterio.errors import RasterioError
@@ -346,7 +400,7 @@ def _write(
                     raster.write(read(block), window=place.window)
                 raster.descriptions = tuple(names)
                 if not plain:
-                    raster.scales = (1 / SCALE,) * len(names)
+                    raster.scales = (1 / scale,) * len(names)
                 raster.update_tags(TILE=view.name, SOURCE="eo cube export", **(tags or {}))
             if form == "cog":
                 copy(
@@ -383,7 +437,8 @@ def quicklook(
     """A dekad as a picture: uint8 [y, x, 4] with 0 alpha where nothing is believed, and its grid.
 
     Every n-th pixel is taken, so that the longer side has at most `side` of them. Stretched together from 0
-    to the 99th percentile (at least 0.3 for infrared, 0.15 for visible light), so that hues stay true.
+    to the 99th percentile (at least 0.3 for infrared, 0.15 for visible light), so that hues stay true; radar
+    over 20 dB.
     """
     window = window or view.window(None)
     step = max(1, -(-max(window.height, window.width) // side))
@@ -398,6 +453,10 @@ def quicklook(
     picture = np.zeros((*shape, 4), dtype=np.uint8)
     if seen.any():
         for place, band in enumerate(colours):
+            if band in CHANNELS:
+                light = np.clip((numbers[place] / DB_SCALE - _DARK_DB[band[:2]]) / _SPAN_DB, 0, 1)
+                picture[..., place] = np.where(seen, np.rint(light * 255), 0)
+                continue
             floor = 3000 if band in ("B08", "B8A", "B11", "B12") else 1500
             limit = max(float(np.percentile(numbers[place][seen], 99)), floor)
             light = np.clip(numbers[place] / limit, 0, 1) ** 0.8

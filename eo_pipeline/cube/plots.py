@@ -6,16 +6,17 @@ Matplotlib into PNG or SVG, without a display. Simulated seasons are labelled �
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from eo_pipeline.cube.export import COLOURS, PLAIN, CubeView, quicklook
+from eo_pipeline.cube.export import COLOURS, PLAIN, CubeView, quicklook, scale_of
+from eo_pipeline.cube.radar import CHANNELS
 from eo_pipeline.cube.series import smooth
-from eo_pipeline.cube.store import NODATA, SCALE
+from eo_pipeline.cube.store import NODATA
 from eo_pipeline.errors import CubeError
 from eo_pipeline.grid import Block
 
@@ -72,7 +73,8 @@ def plot_dekad(
     window: Block | None = None,
     simulated: bool = False,
 ) -> Path:
-    """A dekad in true or false colour, and below it the share of clear pixels of every dekad.
+    """A dekad in true or false colour, or as radar saw it in one direction, and below it the share of clear
+    pixels of every dekad.
 
     Raises
     ------
@@ -80,7 +82,12 @@ def plot_dekad(
         The cube lacks a band of the picture, or `out` is neither PNG nor SVG.
     """
     bands = COLOURS[colours]
-    if lost := [band for band in bands if band not in view.bands]:
+    radar = bands[0] in CHANNELS
+    if radar and not view.channels:
+        raise CubeError(
+            f"{view.path.name} holds no Sentinel-1. Add [source.radar] to its season and run `eo ingest`."
+        )
+    if not radar and (lost := [band for band in bands if band not in view.bands]):
         grey = "false" if colours == "true" else "true"
         raise CubeError(
             f"{view.path.name} has no {' and '.join(lost)} for a {colours}-colour picture; it holds "
@@ -98,9 +105,13 @@ def plot_dekad(
         image.imshow(picture, extent=(left, right, bottom, top), interpolation="nearest")
         image.set_xlabel("km")
         image.ticklabel_format(style="plain", useOffset=False)
-        title = f"{view.name} · {step.start} – {step.end} · {colours} colour ({'/'.join(bands)})"
+        what = "" if radar else " colour"
+        title = f"{view.name} · {step.start} – {step.end} · {colours}{what} ({'/'.join(bands)})"
         state = "" if fact.state == "whole" else f" · {fact.state}"
-        image.set_title(f"{title}\n可用 {fact.believed:.0%} usable{state}", fontsize=9, loc="left")
+        share = f"可用 {fact.believed:.0%} usable{state}"
+        if radar:
+            share = f"雷达 {fact.radar[colours]:.0%} seen by radar"
+        image.set_title(f"{title}\n{share}", fontsize=9, loc="left")
         days = [item.start for item in facts]
         width = [(item.end - item.start).days + 1 for item in facts]
         common = {"width": width, "align": "edge", "edgecolor": "white", "linewidth": 0.5}
@@ -139,13 +150,8 @@ def plot_curve(
     """
     if feature in PLAIN:
         raise CubeError(f"{feature} is no curve; give a band or an index, or use `eo cube info`.")
-    with view.tile.reading():
-        block = Block(view.name, *place, 1, 1)
-        numbers = view.series(feature, block)[:, 0, 0]
-        counts = view.tile.read("clear_count", block)[:, 0, 0]
-    days = [step.day for step in view.steps]
-    values = np.where(numbers == NODATA, np.float32(np.nan), numbers / np.float32(SCALE)).astype(np.float32)
-    curve = smooth(values[:, None], days)[:, 0]
+    days, values, curve, counts = _curve(view, feature, place)
+    radar = feature in CHANNELS
     with _figure(out, 7.0, 3.6) as figure:
         axes, strip = figure.subplots(2, 1, sharex=True, height_ratios=(4, 0.8))
         if normals is not None:
@@ -154,13 +160,15 @@ def plot_curve(
             axes.fill_between(days, usual[2], usual[3], color=_BAND, lw=0, label="四分位 quartiles")
             axes.plot(days, normals.median[:, 0, 0], color=_GREY, lw=1, ls="--", label="常年 median")
         axes.plot(days, curve, color=_LEAF, lw=1.6, label="平滑曲线 smoothed")
-        axes.plot(days, values, "o", color=_INK, ms=3.5, label="无云观测 clear views")
-        axes.set_ylabel(feature)
+        axes.plot(
+            days, values, "o", color=_INK, ms=3.5, label="雷达 passes" if radar else "无云观测 clear views"
+        )
+        axes.set_ylabel(f"{feature}, dB" if radar else feature)
         axes.set_title(f"{feature} · {view.name} {where}".strip(), fontsize=9, loc="left")
         axes.grid(color="#e4e0d5", lw=0.6)
         axes.legend(fontsize=7, frameon=False)
         strip.bar(days, counts, width=8, color="#8fb596")
-        strip.set_ylabel("次数\nviews", fontsize=7)
+        strip.set_ylabel("次数\npasses" if radar else "次数\nviews", fontsize=7)
         strip.yaxis.get_major_locator().set_params(integer=True, nbins=2)
         _dates(strip)
         if simulated:
@@ -187,19 +195,25 @@ def _label(figure: Any, axes: Any) -> None:
 
 def curve_facts(view: CubeView, feature: str, place: tuple[int, int]) -> list[dict[str, Any]]:
     """The same curve as rows: date, value (None where not seen), smoothed value, number of clear views."""
-    with view.tile.reading():
-        block = Block(view.name, *place, 1, 1)
-        numbers = view.series(feature, block)[:, 0, 0]
-        counts = view.tile.read("clear_count", block)[:, 0, 0]
-    days = [step.day for step in view.steps]
-    values = np.where(numbers == NODATA, np.float32(np.nan), numbers / np.float32(SCALE)).astype(np.float32)
-    curve: Sequence[float] = smooth(values[:, None], days)[:, 0].tolist()
+    found = _curve(view, feature, place)
     return [
         {
             "date": day.isoformat(),
-            "value": None if number == NODATA else round(float(number) / SCALE, 4),
-            "smoothed": None if np.isnan(fitted) else round(fitted, 4),
+            "value": None if np.isnan(value) else round(float(value), 4),
+            "smoothed": None if np.isnan(fitted) else round(float(fitted), 4),
             "views": int(count),
         }
-        for day, number, fitted, count in zip(days, numbers, curve, counts, strict=True)
+        for day, value, fitted, count in zip(*found, strict=True)
     ]
+
+
+def _curve(view: CubeView, feature: str, place: tuple[int, int]) -> tuple[list[date], Any, Any, Any]:
+    """Days, values (NaN where not seen), smoothed values and numbers of views of one pixel."""
+    with view.tile.reading():
+        block = Block(view.name, *place, 1, 1)
+        numbers = view.series(feature, block)[:, 0, 0]
+        counts = view.views(feature, block)[:, 0, 0]
+    days = [step.day for step in view.steps]
+    scale = np.float32(scale_of(feature))
+    values = np.where(numbers == NODATA, np.float32(np.nan), numbers / scale).astype(np.float32)
+    return days, values, smooth(values[:, None], days)[:, 0], counts

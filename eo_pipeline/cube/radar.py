@@ -48,13 +48,14 @@ class RadarPass:
 
     `vv` and `vh` are paths GDAL opens; empty where the product has no such polarisation. Values of 0 and
     below, NaN and the raster's nodata mean nothing was measured. Rasters of one direction and day are slices
-    of one pass.
+    of one pass. `token` changes when a file does.
     """
 
     direction: Orbit
     date: date
     vv: str
     vh: str
+    token: str = ""
 
     @property
     def files(self) -> tuple[str, str]:

@@ -41,8 +41,8 @@ class Radar:
 
     `files` maps a polarisation (vv, vh) to its raster, `calibration` and `noise` to the XML of GRD.
     `corrected` is whether it was flattened with an elevation model; `direction` tells ascending from
-    descending orbits, whose series are never mixed. `observation` is the same for every product of one data
-    take and slice.
+    descending orbits, whose series are never mixed. `footprint` is WKT in longitude and latitude, empty where
+    the product does not tell it. `observation` is the same for every product of one data take and slice.
     """
 
     name: str
@@ -54,6 +54,8 @@ class Radar:
     files: Mapping[str, str]
     calibration: Mapping[str, str]
     noise: Mapping[str, str]
+    footprint: str = ""
+    simulated: bool = False
 
     @property
     def observation(self) -> tuple[str, str]:
@@ -82,6 +84,36 @@ def read_radar(path: Path | str) -> Radar:
     if not radar.files:
         raise SourceError(f"{place} has no raster of {', '.join(POLARISATIONS)}. Fetch it again.")
     return radar
+
+
+def find_radar(root: Path) -> tuple[Path, ...]:
+    """Products of Sentinel-1 below a folder, by path: folders with their item.json, and SAFE folders of GRD.
+
+    Nothing is looked for inside a product, nor in hidden folders; products of other satellites are passed
+    over.
+    """
+    found: list[Path] = []
+    waiting = [root]
+    while waiting:
+        folder = waiting.pop()
+        if (folder / "item.json").is_file():
+            if _NAME.match(folder.name) or _tells_radar(folder / "item.json"):
+                found.append(folder)
+        elif folder.suffix == ".SAFE":
+            if _NAME.match(folder.name):
+                found.append(folder)
+        else:
+            entries = (entry for entry in folder.iterdir() if not entry.name.startswith("."))
+            waiting += [entry for entry in entries if entry.is_dir()]
+    return tuple(sorted(found))
+
+
+def _tells_radar(file: Path) -> bool:
+    try:
+        item = load_item(file)
+    except SourceError:
+        return False
+    return "sentinel-1" in str(item.get("collection", "")).lower() or str(item.get("id")).startswith("S1")
 
 
 def prefer_corrected(products: Iterable[Radar]) -> tuple[Radar, ...]:
@@ -324,7 +356,18 @@ def _read_item(place: Path) -> Radar:
         files=files,
         calibration={},
         noise={},
+        footprint=_footprint(item),
+        simulated="simulated" in properties,
     )
+
+
+def _footprint(item: Mapping[str, Any]) -> str:
+    import shapely.geometry
+
+    try:
+        return str(shapely.geometry.shape(item["geometry"]).wkt)
+    except (KeyError, TypeError, ValueError, AttributeError, shapely.errors.ShapelyError):
+        return ""
 
 
 def _read_safe(place: Path) -> Radar:

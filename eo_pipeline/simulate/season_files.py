@@ -44,6 +44,9 @@ _SAFE_SOURCE: Final = """[source]
 kind = "folder"
 layout = "safe"
 root = "../archive"
+
+[source.radar]   # Sentinel-1, terrain-corrected
+root = "../archive/sentinel-1-rtc"
 """
 
 
