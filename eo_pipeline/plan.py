@@ -231,6 +231,13 @@ def _check_features(season: Season, bands: tuple[str, ...]) -> None:
     asked = [("growth", name) for name in season.growth.indices]
     asked += [("classify", name) for name in (season.classify.features if season.classify else ())]
     for table, name in asked:
+        if table == "classify" and name in CHANNELS:
+            if season.source.radar is None:
+                raise SeasonFileError(
+                    f"{season.path}: [classify] features names {name}, but the season has no Sentinel-1. "
+                    "Add the table [source.radar], or leave the name out."
+                )
+            continue
         if why := missing_for(name, bands):
             raise SeasonFileError(
                 f"{season.path}: [{table}] asks for {name}, but {why}. The source gives {', '.join(bands)}: "

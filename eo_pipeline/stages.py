@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from eo_pipeline.acquire.sources.base import stamp
 from eo_pipeline.cube.ingest import ingest_step, screen_block
-from eo_pipeline.cube.radar import radar_step
+from eo_pipeline.cube.radar import CHANNELS, radar_step
 from eo_pipeline.cube.smoothing import smooth_block
 from eo_pipeline.cube.store import TileStore
 from eo_pipeline.engine import Progress, Result, Task, done_results, task_key
@@ -107,11 +107,34 @@ class Stages:
         cubes = [] if spec.samples.suffix.lower() == ".npz" else list(self._tile_keys.values())
         classes = [item.name for item in season.classes]
         dates = self.plan.tiles[0].layout.dates
-        return task_key("train", stamps, repr(spec), classes, cubes, dates, self.plan.bands)
+        beside = [] if not cubes else [self._beside(tile) for tile in self.plan.tiles]
+        return task_key("train", stamps, repr(spec), classes, cubes, beside, dates, self.plan.bands)
 
     def classify_key(self, tile: TilePlan, block: Block) -> str:
         codes = {item.name: item.code for item in self.plan.season.classes}
-        return task_key("classify", self.judged_key(tile, block), self.train_key, codes)
+        judged = self.judged_key(tile, block)
+        return task_key("classify", judged, self._beside(tile), self.train_key, codes)
+
+    def _beside(self, tile: TilePlan) -> str:
+        """Key of what the map's features ask for beside the clear views."""
+        spec = self.plan.season.classify
+        asked = spec is not None and any(name in CHANNELS for name in spec.features)
+        return self._radar_keys[tile.name] if asked else ""
+
+    @functools.cached_property
+    def _radar_keys(self) -> dict[str, str]:
+        """By tile, the key of its backscatter."""
+        return {
+            tile.name: task_key(
+                "backscatter",
+                [
+                    self.radar_key(tile, block, step)
+                    for block in tile.ingest_blocks
+                    for step in tile.layout.steps
+                ],
+            )
+            for tile in self.plan.tiles
+        }
 
     def curves_key(self, tile: TilePlan, block: Block) -> str:
         mapped = self.classify_key(tile, block) if self.plan.season.classify else ""

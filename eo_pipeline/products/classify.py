@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from eo_pipeline.cube.indices import feature_series
+from eo_pipeline.cube.features import read_features
 from eo_pipeline.cube.store import Layout, TileStore
 from eo_pipeline.engine import Progress, Result, write_atomic
 from eo_pipeline.errors import ModelError, SampleError
@@ -246,7 +246,7 @@ def classify_block(
     """Map one block: `crop_type` uint8 (class codes, 0 nodata) and `confidence` uint8 (percent, 255 nodata).
 
     Confidence is the calibrated probability of the class that was chosen. A pixel without one clear view in
-    the season gets no class.
+    the season, nor one pass of radar where `features` name it, gets no class.
 
     Returns
     -------
@@ -255,9 +255,7 @@ def classify_block(
     """
     network = _load(str(model), model_key)
     tile = TileStore(store)
-    reflectance = tile.read_clear(block, kept)
-    series = feature_series(reflectance, bands, features)  # (step, feature, y, x)
-    del reflectance
+    series = read_features(tile, block, features, bands, kept)  # (step, feature, y, x)
     flat = series.reshape(*series.shape[:2], -1)
     seen = np.flatnonzero(np.isfinite(flat).any(axis=(0, 1)))
     chosen = np.full(flat.shape[2], CLASS_NODATA, dtype=np.uint8)

@@ -11,7 +11,7 @@ import csv
 import difflib
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -19,7 +19,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from eo_pipeline.cube.indices import feature_series, within_range
+from eo_pipeline.cube.features import read_features
+from eo_pipeline.cube.indices import within_range
 from eo_pipeline.cube.store import Layout, TileStore
 from eo_pipeline.errors import SampleError
 from eo_pipeline.grid import Block, cut
@@ -237,6 +238,16 @@ def values_at(
     placed: Sequence[PlacedPixel], layouts: Sequence[Layout], stores: Sequence[Path], name: str
 ) -> list[NDArray[Any]]:
     """What the array `name` holds at each placed pixel (its leading axes), reading each block once."""
+    return _at(placed, layouts, stores, lambda store, block, number: store.read(name, block))
+
+
+def _at(
+    placed: Sequence[PlacedPixel],
+    layouts: Sequence[Layout],
+    stores: Sequence[Path],
+    read: Callable[[TileStore, Block, int], NDArray[Any]],
+) -> list[NDArray[Any]]:
+    """What `read` gives of each placed pixel's block (and the number of its tile), at that pixel."""
     found: dict[int, NDArray[Any]] = {}
     by_block: dict[tuple[int, int, int], list[int]] = defaultdict(list)
     for number, pixel in enumerate(placed):
@@ -245,7 +256,7 @@ def values_at(
     for (tile, *_), numbers in sorted(by_block.items()):
         layout, first = layouts[tile], placed[numbers[0]]
         block = _block_at(layout, first.row, first.col)
-        values = TileStore(stores[tile]).read(name, block)
+        values = read(TileStore(stores[tile]), block, tile)
         for number in numbers:
             pixel = placed[number]
             found[number] = values[..., pixel.row - block.row, pixel.col - block.col].copy()
@@ -268,17 +279,14 @@ def samples_from_cube(
     kept: Sequence[Sequence[bool]],
 ) -> Samples:
     """Training arrays of points and polygons, their series read from the cube's steps that are `kept`."""
-    from eo_pipeline.cube.store import decode
-
     shapes = read_shapes(spec.samples)
     check_labels(spec.samples, shapes, classes)
     placed = place(spec.samples, shapes, layouts)
-    values = decode(np.stack(values_at(placed, layouts, stores, "reflectance")))  # (n, step, band)
-    usable = np.stack(values_at(placed, layouts, stores, "usable")) > 0
-    usable &= np.array([kept[pixel.tile] for pixel in placed])
-    values[~usable] = np.nan
-    X = feature_series(np.moveaxis(values, 0, -1), layouts[0].bands, spec.features)
-    X = np.ascontiguousarray(np.moveaxis(X, -1, 0))
+
+    def read(store: TileStore, block: Block, tile: int) -> NDArray[Any]:
+        return read_features(store, block, spec.features, layouts[tile].bands, kept[tile])
+
+    X = np.stack(_at(placed, layouts, stores, read))  # (n, step, feature)
     ids = np.array([pixel.shape for pixel in placed])
     keep = np.isfinite(X).any(axis=(1, 2))
     if lost := sorted(set(range(len(shapes))) - set(ids[keep].tolist())):

@@ -36,13 +36,21 @@ PASSES = (
 )
 
 
-def write_rtc(root: Path, day: date, direction: str, power: float, *, west: float = ORIGIN[0]) -> Path:
-    """A folder of terrain-corrected rasters of constant power with its item."""
+def write_rtc(
+    root: Path,
+    day: date,
+    direction: str,
+    power: float | np.ndarray,
+    *,
+    west: float = ORIGIN[0],
+    border: int = 5,
+) -> Path:
+    """A folder of terrain-corrected rasters of one power, or one a pixel, with its item."""
     folder = root / f"S1A_IW_GRDH_1SDV_{day:%Y%m%d}T104042_{day:%Y%m%d}T104107_022812_02792A_rtc"
     folder.mkdir(parents=True)
     for name, value in (("vv", power), ("vh", power / 5)):
-        values = np.full((SIZE, SIZE), value, dtype=np.float32)
-        values[:5] = -32768
+        values = np.broadcast_to(value, (SIZE, SIZE)).astype(np.float32)
+        values[:border] = -32768
         with rasterio.open(
             folder / f"{name}.tif", "w", driver="GTiff", width=SIZE, height=SIZE, count=1, dtype="float32",
             crs="EPSG:32648", transform=from_origin(west, ORIGIN[1], PIXEL, PIXEL), nodata=-32768,
@@ -217,6 +225,45 @@ def test_a_cube_without_radar_says_how_to_get_it(tmp_path: Path) -> None:
         "cube", "plot", season.toml, "--date", "2026-03-05", "--colours", "ascending", "--out", "x.png"
     )
     assert code == 2 and "[source.radar]" in err
+
+
+# ---- the crop map ----------------------------------------------------------------------------------------
+@pytest.mark.slow
+def test_a_map_may_be_made_of_radar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two crops that differ in VH alone, twice as bright or not; VV is the same everywhere."""
+    from models.training import TrainingSettings
+
+    monkeypatch.setattr("eo_pipeline.products.classify._SETTINGS", TrainingSettings(epochs=1, min_steps=25))
+    season = make_season(tmp_path, size=SIZE, dates=6, classify=True)
+    season.rewrite('[[source.mask]]\nband = "SCL"\nclear = [4, 5]\n', RADAR)
+    season.rewrite('features = ["B04", "B08", "NDVI"]', 'features = ["VH_DESC", "B02"]')
+    season.rewrite("folds = 3", "folds = 2")
+    rng = np.random.default_rng(2)
+    for n in range(6):
+        power = np.where(season.classes == 1, 0.05, 0.1) * rng.gamma(50, 1 / 50, season.classes.shape)
+        write_rtc(tmp_path / "radar", date(2026, 4 + n // 3, 4 + 10 * (n % 3)), "descending", power, border=0)
+
+    def classified(block: int | None, out: Path) -> SeasonRun:
+        job = SeasonRun(
+            make_plan(replace(read_season(season.toml), output_root=out), block=block), Engine(workers=0)
+        )
+        _ = job.crop_map
+        return job
+
+    job = classified(None, tmp_path / "a")
+    mapped = TileStore(job.stages.store(job.plan.tiles[0])).read("crop_type")
+    assert (mapped == season.classes).mean() > 0.98
+    other = classified(23, tmp_path / "b")
+    again = TileStore(other.stages.store(other.plan.tiles[0])).read("crop_type")
+    np.testing.assert_array_equal(again, mapped)
+    assert job.stages.left()["train"][0] == 0
+    # a pass more, and the model is trained again; the optical cube is as it was
+    write_rtc(tmp_path / "radar", date(2026, 6, 5), "descending", 0.1, border=0)
+    left = SeasonRun(make_plan(job.plan.season), Engine(workers=0)).stages.left()
+    assert [left[name][0] for name in ("radar", "train", "classify", "ingest", "screen")] == [1, 1, 1, 0, 0]
+    season.rewrite('[source.radar]\nroot = "radar"\n', "")
+    with pytest.raises(SeasonFileError, match=r"\[classify\] features names VH_DESC.*\[source.radar\]"):
+        make_plan(read_season(season.toml))
 
 
 # ---- wrong lines -----------------------------------------------------------------------------------------
