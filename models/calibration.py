@@ -10,7 +10,6 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 
 #: Bins of the expected calibration error, as in Guo et al. 2017.
 ECE_BINS: Final = 15
@@ -77,6 +76,8 @@ def fit_temperature(log_probabilities: NDArray[np.floating], codes: NDArray[np.i
     float
         Between 0.05 and 20.
     """
+    from scipy.optimize import minimize_scalar  # a worker that only predicts does without
+
     n, k = log_probabilities.shape
     # Where every held-out sample is right, plain likelihood asks for certainty. One more sample, of which
     # every class has its share, keeps confidence below what n samples can prove (Platt 1999 smooths so too).

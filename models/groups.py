@@ -7,7 +7,6 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.model_selection import StratifiedGroupKFold
 
 from models.errors import SeriesError
 from models.series import Codes
@@ -45,6 +44,8 @@ def grouped_folds(y: NDArray[Any], groups: ArrayLike, *, folds: int, seed: int) 
 
 def split_groups(y: NDArray[Any], groups: Codes, *, parts: int, seed: int) -> list[tuple[Codes, Codes]]:
     """(others, part) rows of each of `parts` stratified parts of whole groups."""
+    from sklearn.model_selection import StratifiedGroupKFold  # a worker that only predicts does without
+
     splitter = StratifiedGroupKFold(parts, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         # A class of fewer samples than parts is no mistake here: it is counted as wrong where it is unknown.

@@ -2,12 +2,16 @@
 
 Compiled functions check their indices under test, here and in every process a test starts: one that reaches
 outside its arrays fails at once instead of now and then. They are kept in a cache of their own.
+
+Bytecode is kept as well, whatever the caller's environment says: tests start dozens of processes, and most of
+the time of a short one went into compiling the libraries it imports.
 """
 
 from __future__ import annotations
 
 import os
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +19,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 os.environ["NUMBA_BOUNDSCHECK"] = "1"
 os.environ["NUMBA_CACHE_DIR"] = str(ROOT / "var" / "numba-checked")
+sys.dont_write_bytecode, sys.pycache_prefix = False, str(ROOT / "var" / "bytecode")
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
 
 
 @pytest.fixture(scope="session")
