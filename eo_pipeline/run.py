@@ -331,9 +331,11 @@ class SeasonRun:
 
 def _sweep(work: Path) -> None:
     """Remove what runs that were killed had begun to write; whoever holds the lock is alone here."""
-    for name in ("tasks", "mask", "curves"):
-        for path in (work / name).rglob(".*.partial"):
+    for path in work.rglob(".*.partial"):
+        if path.is_file():  # a folder is a cube in the making, which is made anew
             path.unlink(missing_ok=True)
+    for path in work.glob(".model-*"):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _describe_reference(run: SeasonRun, reference: Reference) -> dict[str, Any]:

@@ -306,3 +306,16 @@ def test_a_run_killed_before_its_commit_is_finished_by_the_next(tmp_path: Path) 
         store.require_whole()
     run(season)
     store.require_whole()
+
+
+def test_drafts_of_a_killed_run_are_swept_wherever_they_lie(tmp_path: Path) -> None:
+    season = make_season(tmp_path, size=16, dates=8)
+    run(season)
+    work = season.root / "runs/.work/tiny-2026"
+    # a kill after the cube's commit leaves drafts in it that no update would look for
+    drafts = [work / ".checksums.json.1.0.partial", work / "cube/all.zarr/growth/.c.1.0.partial"]
+    for draft in drafts:
+        draft.write_text("{")
+    (work / ".model-x").mkdir()
+    run(season)
+    assert not [path for path in (*drafts, work / ".model-x") if path.exists()]
