@@ -5,6 +5,7 @@ A block hands on whole-number sums and histograms, so that the curves do not dep
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from eo_pipeline.cube.smoothing import array_of, observed_index
 from eo_pipeline.cube.store import NODATA, SCALE, TileStore, encode
-from eo_pipeline.engine import Result
+from eo_pipeline.engine import Result, write_atomic
 from eo_pipeline.grid import Block, Grid
 from eo_pipeline.products.zonal import PixelAreas, ZoneUnit, zone_layers
 
@@ -274,14 +275,13 @@ def _save(path: Path, found: Mapping[Zone, Sums]) -> None:
         "pixels": np.array([sums.pixels for sums in found.values()], dtype=np.int64),
         "area_ha": np.array([sums.area_ha for sums in found.values()], dtype=np.float64),
     }
-    for scope in {zone.scope for zone in found}:  # one shape a scope
+    for scope in sorted({zone.scope for zone in found}):  # one shape a scope; sets differ by process
         members = [sums for zone, sums in found.items() if zone.scope == scope]
         for name in _TABLES:
             arrays[f"{scope}_{name}"] = np.stack([getattr(sums, name) for sums in members])
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as stream:
-        np.savez_compressed(stream, **arrays)
-    partial.replace(path)
+    content = io.BytesIO()
+    np.savez_compressed(content, **arrays)
+    write_atomic(path, content.getvalue())
 
 
 def read_sums(path: Path, *, dates: Sequence[date], indices: Sequence[str]) -> dict[Zone, Sums]:
