@@ -205,7 +205,7 @@ class Download:
             return None
 
     def _remember(self, origin: _Origin) -> None:
-        draft = beside(self._sidecar, f".{os.getpid()}")
+        draft = beside(self._sidecar, f".{os.getpid()}.partial")
         draft.write_text(json.dumps(asdict(origin)), encoding="utf-8")
         draft.replace(self._sidecar)
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import zipfile
 from collections.abc import Callable, Sequence
@@ -22,6 +23,8 @@ from eo_pipeline.errors import ArchiveError
 from eo_pipeline.season import SCL
 
 COMPLETE: Final = ".complete"
+#: The process that writes a draft stands in its name.
+_DRAFT: Final = re.compile(r"\.(\d+)(?:\.[0-9a-f]{8})?\.partial$")
 _ITEM: Final = "item"
 _TRIES: Final = 2
 
@@ -305,6 +308,7 @@ class _Product:
 
     def mark(self, observation: str) -> None:
         """Say that the product is whole; last of all, when everything before is safe on the disk."""
+        _sweep(self._folder)
         document = {
             "product": self._product.name,
             "observation": observation,
@@ -325,6 +329,16 @@ def _safe(path: str, *, single: bool = False) -> str:
             f"The source names a file {path!r}, which leads out of its folder; it is not used."
         )
     return path
+
+
+def _sweep(folder: Path) -> None:
+    """Remove the drafts that killed processes left."""
+    for left in folder.rglob("*.partial"):
+        if writer := _DRAFT.search(left.name):
+            try:
+                os.kill(int(writer[1]), 0)
+            except ProcessLookupError:
+                left.unlink(missing_ok=True)
 
 
 def _write(target: Path, text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -81,6 +82,21 @@ def test_a_season_lies_on_the_disk_byte_for_byte_and_is_not_fetched_twice(
     site.seen.clear()
     again = fetcher(tmp_path, shelf).run()
     assert again.count("done") == 3 and again.fetched_bytes == 0 and not site.seen
+
+
+def test_drafts_of_killed_processes_are_removed(site: Site, shelf: Shelf, tmp_path: Path) -> None:
+    stock(shelf, site, count=1)
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    (product,) = shelf.products
+    folder = tmp_path / "sentinel-2-l2a" / product.tile / product.name
+    folder.mkdir(parents=True)
+    (folder / f".complete.{gone.pid}.0011aabb.partial").touch()
+    (folder / f"B04.jp2.partial.json.{gone.pid}.partial").touch()
+    mine = folder / f".complete.{os.getpid()}.0011aabb.partial"
+    mine.touch()
+    assert fetcher(tmp_path, shelf).run().complete
+    assert list(folder.rglob("*.partial")) == [mine]
 
 
 def test_the_scene_classification_comes_first_and_cloudy_bands_never(
