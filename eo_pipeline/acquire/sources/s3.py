@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -188,7 +189,7 @@ class Bucket(Unpicklable):
             if isinstance(error, OSError) and error.errno:
                 raise
             text = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-            if "403" in text or "401" in text:
+            if re.search(r"\b40[13]\b", text):  # not within a time or a number
                 raise ArchiveError(f"{where}: the keys are refused ({text}). Make new ones.") from error
             raise _BrokenError(f"{where} does not answer: {text}. Go on later.") from error
 
