@@ -33,6 +33,7 @@ from eo_pipeline.publish.contract import (
     verify,
 )
 from eo_pipeline.run import SeasonRun
+from eo_pipeline.scenes.source import SkippedProduct
 
 if TYPE_CHECKING:
     from eo_pipeline.plan import TilePlan
@@ -285,11 +286,23 @@ def _inputs(run: SeasonRun) -> list[dict[str, Any]]:
     rows += [row for tile in run.plan.tiles for row in _scene_rows(run, tile)]
     if (clouds := run.plan.clouds) is not None:
         rows.append({"role": "clouds"} | clouds | {"scl_alone": len(clouds["scl_alone"])})
-    rows += [
-        {"role": "skipped", "path": item.name, "rejected": True, "reason": item.reason}
-        for item in run.plan.skipped
-    ]
+    rows += [_skipped_row(item) for item in run.plan.skipped]
     return rows
+
+
+def _skipped_row(item: SkippedProduct) -> dict[str, Any]:
+    """A product that was found and not used, or could not be fetched (`state` is the ledger's then)."""
+    row = {
+        "role": "skipped",
+        "path": item.name,
+        "tile": item.tile,
+        "date": item.date.isoformat() if item.date else "",
+        "provider": item.provider,
+        "state": item.state,
+        "rejected": True,
+        "reason": item.reason,
+    }
+    return {key: value for key, value in row.items() if value != ""}
 
 
 def _scene_rows(run: SeasonRun, tile: TilePlan) -> list[dict[str, Any]]:

@@ -330,7 +330,7 @@ def _plan(season: Path, out: Path | None, block: int | None) -> Plan:
 
     found = _season(season, out)
     # windows are of what a search finds; everything else lies on the disk
-    return make_plan(found, block=block, products=acquire(found, fetch=False))
+    return make_plan(found, block=block, products=acquire(found, fetch=False, on_note=_note))
 
 
 def _season(path: Path, out: Path | None) -> Season:
@@ -361,7 +361,7 @@ def _season_run(
         from eo_pipeline.remote import acquire
 
         with bytes_bar(quiet=quiet) as show:
-            products = acquire(found, fetch=fetch, on_progress=show, on_result=tell_missing)
+            products = acquire(found, fetch=fetch, on_progress=show, on_result=tell_missing, on_note=_note)
     from eo_pipeline.plan import make_plan
 
     planned = make_plan(found, block=block, products=products)
@@ -418,6 +418,10 @@ def _progress(quiet: bool) -> Iterator[Callable[[Progress], None] | None]:
             bars.update(known[progress.stage], completed=progress.done, total=progress.total, note=note)
 
         yield tell
+
+
+def _note(text: str) -> None:
+    typer.echo(f"Note: {text}", err=True)
 
 
 def _tell_dashboard(address: str) -> None:

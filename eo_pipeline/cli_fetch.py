@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,8 +16,9 @@ import typer
 from eo_pipeline.errors import EOPipelineError
 
 if TYPE_CHECKING:
+    from eo_pipeline.acquire.accounts import FetchProgress
     from eo_pipeline.acquire.completeness import Completeness, DekadReport
-    from eo_pipeline.acquire.fetch import FetchPlan, FetchProgress
+    from eo_pipeline.acquire.fetch import FetchPlan
 
 _EPILOG = (
     "Exit code: 0 when every scene is there or was left out for clouds, 1 when something is missing or "
@@ -46,6 +48,9 @@ def fetch(
     workers: Annotated[
         int, typer.Option("--workers", min=1, max=16, help="Products at once; each host has its own limit.")
     ] = 4,
+    every: Annotated[
+        bool, typer.Option("--all", help="A row for every dekad, also where nothing is wanting.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on stdout.")] = False,
 ) -> None:
     """Fetch the scenes of a season (下载影像): scene classification first, cloudy scenes never.
@@ -62,6 +67,7 @@ def fetch(
     from eo_pipeline.acquire.fetch import FetchOptions, fetch_season, plan_season
     from eo_pipeline.acquire.pacing import Limits
     from eo_pipeline.acquire.transport import Transport
+    from eo_pipeline.scenes.proofs import prover
     from eo_pipeline.season import read_season
 
     rate = None if max_mbps is None else max_mbps * 1e6 / 8
@@ -78,14 +84,15 @@ def fetch(
             result = plan.completeness
         else:
             with bytes_bar(quiet=as_json) as on_progress:
-                result = fetch_season(season, archives, on_progress=on_progress, options=options)
+                prove = prover(season.source.root)
+                result = fetch_season(season, archives, prove=prove, on_progress=on_progress, options=options)
     if as_json:
         document = result.as_dict() | ({"plan": _plan_facts(plan)} if plan else {})
         typer.echo(json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False))
     elif plan is not None:
-        _print_plan(plan)
+        _print_plan(plan, every=every)
     else:
-        _print_result(result)
+        _print_result(result, every=every)
     if plan is None and not result.complete:
         raise typer.Exit(1)
 
@@ -128,7 +135,7 @@ def bytes_bar(*, quiet: bool) -> Iterator[Callable[[FetchProgress], None]]:
 
 def tell_missing(result: Completeness) -> None:
     """Say on the error stream which scenes a run goes on without, and why."""
-    lost = [scene for scene in result.scenes if scene.state in ("failed", "missing")]
+    lost = [scene for scene in result.scenes if scene.state in ("failed", "quarantined", "missing")]
     if lost:
         typer.echo(
             f"{len(lost)} of {len(result.scenes)} scenes could not be fetched; going on without them. "
@@ -149,7 +156,7 @@ def _plan_facts(plan: FetchPlan) -> dict[str, Any]:
     return facts
 
 
-def _print_plan(plan: FetchPlan) -> None:
+def _print_plan(plan: FetchPlan, *, every: bool) -> None:
     typer.echo(
         f"{plan.scenes} scenes found; {plan.there} are here, {plan.screened_out} are left out for clouds, "
         f"{plan.to_fetch} to fetch."
@@ -160,43 +167,59 @@ def _print_plan(plan: FetchPlan) -> None:
         + ("." if plan.fits else ": NOT ENOUGH. Make room, or fetch a part with --max-gb.")
     )
     typer.echo("The scene classification may turn out more of them; those bands are not fetched then.")
-    _print_table(plan.completeness, planned=True)
+    _print_table(plan.completeness, planned=True, every=every)
 
 
-def _print_result(result: Completeness) -> None:
+def _print_result(result: Completeness, *, every: bool) -> None:
     typer.echo(
         f"{result.count('done')} scenes here, {result.count('screened-out')} left out for clouds, "
-        f"{result.count('failed')} failed, {result.count('missing')} not fetched; "
+        f"{result.count('failed')} failed, {result.count('quarantined')} quarantined, "
+        f"{result.count('missing')} not fetched; "
         f"{result.fetched_bytes / 1e6:.1f} MB came in this run."
     )
-    _print_table(result, planned=False)
+    _print_table(result, planned=False, every=every)
     for scene in result.scenes:
-        if scene.state == "failed":
-            typer.echo(f"failed: {scene.name}: {scene.reason}", err=True)
+        if scene.state in ("failed", "quarantined"):
+            typer.echo(f"{scene.state}: {scene.name}: {scene.reason}", err=True)
 
 
-def _print_table(result: Completeness, *, planned: bool) -> None:
+def _print_table(result: Completeness, *, planned: bool, every: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
     table = Table(title="Scenes per tile and dekad (旬)", title_justify="left")
-    names = ("here", "cloudy", "failed", "to fetch" if planned else "missing")
+    names = ("here", "cloudy", "failed", "quarantined", "to fetch" if planned else "missing")
     for name in ("tile", "dekad", "found", *names):
         table.add_column(name, justify="left" if name in ("tile", "dekad") else "right")
     table.add_column("why not")
-    for row in result.dekads:
-        figures = (row.found, row.usable, row.screened_out, row.failed, row.missing)
+    for rows in _folded(result.dekads, every=every):
+        row = rows[0]
+        columns = [(r.found, r.usable, r.screened_out, r.failed, r.quarantined, r.missing) for r in rows]
+        figures = [str(sum(column) or "·") for column in zip(*columns, strict=True)]
         to_come = planned and row.missing
-        style = "bold red" if row.empty and not to_come else None
-        table.add_row(row.tile, str(row.start), *(str(n or "·") for n in figures), _why(row), style=style)
+        style = "bold red" if row.empty and not (to_come or row.ahead) else None
+        dekad = str(row.start) if len(rows) == 1 else f"{row.start} … {rows[-1].start}"
+        why = _why(row) if len(rows) == 1 else f"{len(rows)} dekads {'yet to come' if row.ahead else 'full'}"
+        table.add_row(row.tile, dekad, *figures, why, style=style)
     console = Console()
     console.print(table)
-    empty = [row for row in result.empty_dekads if not (planned and row.missing)]
+    empty = [row for row in result.empty_dekads if not ((planned and row.missing) or row.ahead)]
     for tile, count in Counter(row.tile for row in empty).items():
         days = ", ".join(str(row.start) for row in empty if row.tile == tile)
         console.print(f"{tile}: nothing usable in {count} dekads: {days}", highlight=False, soft_wrap=True)
     for note in result.notes:
         typer.echo(f"Note: {note}", err=True)
+
+
+def _folded(rows: Sequence[DekadReport], *, every: bool) -> list[list[DekadReport]]:
+    """Rows of the table: full dekads of a tile that follow each other, and those yet to come, are one."""
+    if every:
+        return [[row] for row in rows]
+    folded: list[list[DekadReport]] = []
+    for (_, full, ahead), group in groupby(rows, key=lambda row: (row.tile, row.full, row.ahead)):
+        alike = list(group)
+        folded += [alike] if full or ahead else [[row] for row in alike]
+    return folded
 
 
 def _why(row: DekadReport) -> str:

@@ -15,6 +15,8 @@ import typer
 from eo_pipeline.errors import ArchiveError, EOPipelineError
 
 if TYPE_CHECKING:
+    from eo_pipeline.acquire.completeness import SourceReport
+    from eo_pipeline.acquire.observations import Candidate
     from eo_pipeline.acquire.products import Archive, Health, Product
     from eo_pipeline.acquire.transport import Transport
 
@@ -26,7 +28,7 @@ eo sources examples/pingliang.toml           those of one season, in the order t
 
 eo sources --json                            for machines
 
-Credentials are never shown. Exit code 0 even where an archive cannot be reached."""
+Credentials are never shown. Exit code 0 even where one of them cannot be reached, 2 where none can."""
 
 _SEARCH_EPILOG = """Examples:
 
@@ -92,8 +94,15 @@ def sources(
                 indent=1,
             )
         )
-        return
-    _print_health(rows)
+    else:
+        _print_health(rows)
+    if not any(row.reachable for row in rows):
+        from eo_pipeline.acquire.answers import NO_NETWORK
+
+        strange = all(NO_NETWORK in row.message for row in rows if row.reachable is False)
+        what = NO_NETWORK if strange else "What is wrong stands with each of them."
+        typer.secho(f"Error: no archive can be reached. {what}", fg="red", err=True)
+        raise typer.Exit(2)
 
 
 def search(
@@ -106,40 +115,46 @@ def search(
 ) -> None:
     """List the products archives hold for a season: tile, time, baseline, cloud, size; counts by month."""
     with _told():
+        import math
+        import threading
+
+        from eo_pipeline.acquire.searching import Search, why_none
         from eo_pipeline.acquire.sources.registry import open_archives, season_query
         from eo_pipeline.acquire.transport import Transport
         from eo_pipeline.season import read_season
 
         read = read_season(season)
         query = season_query(read)
-        found: list[Product] = []
-        failures: list[str] = []
-        answered: list[str] = []
-        for archive in open_archives(read, transport=Transport()):
-            try:
-                found += list(archive.search(query))
-            except ArchiveError as error:
-                failures.append(f"{archive.name}: {error}")
-                typer.secho(f"{archive.name} was left out: {error}", fg="yellow", err=True)
-                continue
-            answered.append(archive.name)
-            if not every:
+        archives = open_archives(read, transport=Transport())
+        found: list[Candidate] = []
+        reports: list[SourceReport] = []
+        errors: list[tuple[str, ArchiveError]] = []
+        for group in [archives] if every else [[archive] for archive in archives]:
+            asked = Search(group, query, threading.Event())
+            asked.wait(math.inf)
+            found += asked.found()
+            reports += asked.reports()
+            errors += asked.errors
+            if not asked.failure():
                 break
-        if not answered:
-            raise ArchiveError(f"No source answered. {' '.join(failures)} eo sources {season} tests them.")
+        else:
+            raise ArchiveError(f"No source answered. {why_none(errors)} `eo sources {season}` tests them.")
+        for report in reports:
+            if report.state != "answered":
+                typer.secho(f"Left out: {report.reason}", fg="yellow", err=True)
     counts = _counts(found)
     if as_json:
         facts = {
             "season": read.id,
             "period": [query.start.isoformat(), query.end.isoformat()],
-            "sources": answered,
-            "failures": failures,
-            "products": [_row(product) for product in found],
+            "sources": [report.name for report in reports if report.state == "answered"],
+            "failures": [report.reason for report in reports if report.state != "answered"],
+            "products": [_row(item.product) for item in found],
             "counts": counts,
         }
         typer.echo(json.dumps(facts, ensure_ascii=False, indent=1))
         return
-    _print_products(found)
+    _print_products([item.product for item in found])
     _print_counts(counts)
     if not found:
         typer.echo("No product. Look at [season] start and end, [region], and [source] tiles and max_cloud.")
@@ -189,10 +204,13 @@ def _row(product: Product) -> dict[str, Any]:
     }
 
 
-def _counts(products: Sequence[Product]) -> dict[str, dict[str, int]]:
-    """Observations by tile and month. A product at two providers, or reprocessed, is one observation."""
-    seen = {product.observation: (product.tile, product.sensed.strftime("%Y-%m")) for product in products}
-    counted = Counter(seen.values())
+def _counts(found: Sequence[Candidate]) -> dict[str, dict[str, int]]:
+    """Observations by tile and month. A product at two providers, or reprocessed, is one observation; the
+    two parts of one that a data strip's end splits are two.
+    """
+    from eo_pipeline.acquire.observations import choose
+
+    counted = Counter((item.best.tile, item.best.sensed.strftime("%Y-%m")) for item in choose(found))
     tiles: dict[str, dict[str, int]] = {}
     for (tile, month), number in sorted(counted.items()):
         tiles.setdefault(tile, {})[month] = number
@@ -200,11 +218,15 @@ def _counts(products: Sequence[Product]) -> dict[str, dict[str, int]]:
 
 
 def _print_health(rows: Sequence[Health]) -> None:
+    from eo_pipeline.acquire.answers import NO_NETWORK
+
     words = {True: "answers", False: "DOES NOT ANSWER", None: "not set up"}
     for row in rows:
         colour = {True: "green", False: "red", None: None}[row.reachable]
         typer.echo(f"{row.name}: " + typer.style(words[row.reachable], fg=colour))
-        for label, text in (("address", row.address), ("credentials", row.credentials), ("", row.message)):
+        # said once for all where it is said of all
+        message = row.message.removesuffix(NO_NETWORK).strip()
+        for label, text in (("address", row.address), ("credentials", row.credentials), ("", message)):
             if text:
                 typer.echo(f"  {label:<12} {text}")
 

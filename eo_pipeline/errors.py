@@ -51,3 +51,13 @@ class EngineError(EOPipelineError):
     """A block that failed, or a machine too small for it. What was done before is kept, and is not done
     again.
     """
+
+
+def told_by(name: str, error: object) -> str:
+    """What a source of imagery says, with its name before it, once.
+
+    >>> told_by("cdse", "cdse: no such file"), told_by("cdse", "the host is down")
+    ('cdse: no such file', 'cdse: the host is down')
+    """
+    text = str(error)
+    return text if text.startswith((f"{name}: ", f"{name} ", f"{name}, ")) else f"{name}: {text}"

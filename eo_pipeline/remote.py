@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from eo_pipeline.acquire.accounts import FetchProgress
 from eo_pipeline.acquire.completeness import Completeness
-from eo_pipeline.acquire.fetch import FetchProgress, fetch_season
-from eo_pipeline.acquire.ledger import Ledger
+from eo_pipeline.acquire.fetch import FetchOptions, fetch_season
+from eo_pipeline.acquire.ledger import not_brought
+from eo_pipeline.acquire.observations import Observation, choose
 from eo_pipeline.acquire.products import Archive, Query
 from eo_pipeline.acquire.screening import read_region
+from eo_pipeline.acquire.searching import Search
 from eo_pipeline.acquire.sources.registry import open_archives
 from eo_pipeline.acquire.transport import Transport
+from eo_pipeline.errors import ArchiveError, told_by
 from eo_pipeline.scenes.items import read_remote
+from eo_pipeline.scenes.proofs import prover
 from eo_pipeline.season import Season
 
 if TYPE_CHECKING:
@@ -26,6 +33,7 @@ def acquire(
     fetch: bool,
     on_progress: Callable[[FetchProgress], None] | None = None,
     on_result: Callable[[Completeness], None] | None = None,
+    on_note: Callable[[str], None] = lambda note: None,
 ) -> tuple[Sentinel2Product, ...] | None:
     """Bring a season's products to disk, or find those that are read in windows.
 
@@ -35,16 +43,19 @@ def acquire(
         Ask the archive for what is new; False takes what is on disk.
     on_result : callable, optional
         Told what came and what did not; a scene that could not be had is no error.
+    on_note : callable, optional
+        Told, in a line each, where products are read in windows if not at the first source.
 
     Returns
     -------
     tuple of Sentinel2Product, or None
-        Products to read where they are, with `read = "windows"`; None where the run reads [source] root.
+        Products to read where they are, with `read = "windows"`; of one that several sources hold all
+        copies, in the order the sources are tried. None where the run reads [source] root.
 
     Raises
     ------
     ArchiveError
-        No source answers.
+        No source answers, or none can be read in windows.
     """
     spec = season.source.sentinel
     if spec is None or not spec.providers or not (fetch or spec.windows):
@@ -54,24 +65,68 @@ def acquire(
         stack.callback(transport.session.close)
         archives = open_archives(season, transport=transport)
         if fetch:
-            result = fetch_season(season, archives, on_progress=on_progress)
+            prove = prover(season.source.root)
+            result = fetch_season(season, archives, prove=prove, on_progress=on_progress)
             if on_result is not None:
                 on_result(result)
-        return _where_they_are(season, archives[:1]) if spec.windows else None
+        return _where_they_are(season, archives, on_note) if spec.windows else None
 
 
-def _where_they_are(season: Season, archives: Sequence[Archive]) -> tuple[Sentinel2Product, ...]:
-    """What the first archive holds, less what the screening of its scene classification left out."""
+def _where_they_are(
+    season: Season, archives: Sequence[Archive], on_note: Callable[[str], None]
+) -> tuple[Sentinel2Product, ...]:
+    """What the archives hold, less what the screening of its scene classification left out."""
     spec, region = season.source.sentinel, read_region(season.region)
     assert spec is not None
+    readable = [archive for archive in archives if archive.windows]
+    whole = ", ".join(archive.name for archive in archives if not archive.windows)
+    if not readable:
+        raise ArchiveError(
+            f'{season.path}: [source] read = "windows", but {whole} can only be fetched whole. Name a source '
+            'of COGs (earth-search, planetary-computer, stac) in [source] fallback, or set read = "download".'
+        )
     query = Query("sentinel-2-l2a", region.wkt, season.start, season.end, spec.tiles)
-    with Ledger(season.source.root) as ledger:
-        cloudy = {row.name for row in ledger.products(query.collection) if row.state == "screened-out"}
-    found = []
-    for archive in archives:
-        for product in archive.search(query):
-            if product.name in cloudy:
-                continue
-            files = archive.files(product, tuple(season.source.bands))
-            found.append(read_remote(product, {file.key: archive.open(file) for file in files}))
+    stop = threading.Event()
+    search = Search(readable, query, stop)
+    try:
+        search.wait(FetchOptions().patience_s)
+    finally:
+        stop.set()
+    if failure := search.failure():
+        beside = f" {whole} can only be fetched whole." if whole else ""
+        raise ArchiveError(f"No source that can be read in windows could be searched. {failure}{beside}")
+    for note in search.notes():
+        on_note(note)
+    cloudy = {
+        row.observation
+        for row in not_brought(season.source.root, query.collection)
+        if row.state == "screened-out"
+    }
+    found: list[Sentinel2Product] = []
+    first: Counter[str] = Counter()
+    for item in choose(search.found()):
+        if item.key not in cloudy:
+            copies, faults = _copies(item, tuple(season.source.bands))
+            found += copies
+            if copies:
+                first[copies[0].provider] += 1
+            else:
+                on_note(f"{item.best.name} cannot be read in windows anywhere: {' | '.join(faults)}")
+    others = ", ".join(f"{count} at {name}" for name, count in first.items() if name != archives[0].name)
+    if others:
+        why = " can only be fetched whole" if not archives[0].windows else " does not serve them all"
+        on_note(f"{archives[0].name}{why}; scenes read in windows elsewhere: {others}")
     return tuple(found)
+
+
+def _copies(item: Observation, bands: Sequence[str]) -> tuple[list[Sentinel2Product], list[str]]:
+    """The copies of an observation that can be read in windows, and why others cannot."""
+    copies, faults = [], []
+    for candidate in item.candidates:
+        archive, product = candidate.archive, candidate.product
+        try:
+            files = archive.files(product, bands)
+            copies.append(read_remote(product, {file.key: archive.open(file) for file in files}))
+        except ArchiveError as error:
+            faults.append(told_by(archive.name, error))
+    return copies, faults

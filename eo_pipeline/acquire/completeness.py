@@ -5,11 +5,23 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import date
-from typing import Any
+from datetime import UTC, date, datetime
+from typing import Any, Literal
 
 from eo_pipeline.acquire.ledger import State
 from eo_pipeline.grid import TimeStep, dekads
+
+
+@dataclass(frozen=True, slots=True)
+class SourceReport:
+    """How a source answered a search: it refused (this account, or everybody), failed, or is still silent;
+    `reason` says why in the first two cases.
+    """
+
+    name: str
+    state: Literal["answered", "refused", "failed", "silent"]
+    products: int = 0
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +49,7 @@ class DekadReport:
     usable: int
     screened_out: int
     failed: int
+    quarantined: int
     missing: int
     reasons: tuple[str, ...]
 
@@ -45,19 +58,30 @@ class DekadReport:
         """Nothing usable: the cube fills this dekad from its neighbours."""
         return self.usable == 0
 
+    @property
+    def ahead(self) -> bool:
+        """It has not begun yet, and nothing is there to be found."""
+        return not self.found and self.start > datetime.now(UTC).date()
+
+    @property
+    def full(self) -> bool:
+        """Something usable, and nothing that was found is wanting but for clouds."""
+        return not self.empty and not (self.failed or self.quarantined or self.missing)
+
 
 @dataclass(frozen=True, slots=True)
 class Completeness:
     """The outcome of a fetch.
 
     `fetched_bytes` came in this run; `notes` are things a user should know, like a source that did not
-    answer.
+    answer; `sources` says how each answered the search.
     """
 
     scenes: tuple[SceneReport, ...]
     dekads: tuple[DekadReport, ...]
     fetched_bytes: int = 0
     notes: tuple[str, ...] = ()
+    sources: tuple[SourceReport, ...] = ()
 
     def count(self, state: State) -> int:
         """Number of scenes in a state."""
@@ -65,8 +89,8 @@ class Completeness:
 
     @property
     def complete(self) -> bool:
-        """Whether every scene found is either there or was left out on purpose."""
-        return all(scene.state in ("done", "screened-out") for scene in self.scenes)
+        """Whether every scene found is either there or was left out on purpose (clouds, quarantine)."""
+        return all(scene.state in ("done", "screened-out", "quarantined") for scene in self.scenes)
 
     @property
     def empty_dekads(self) -> tuple[DekadReport, ...]:
@@ -82,6 +106,7 @@ class Completeness:
             "counts": dict(sorted(Counter(scene.state for scene in self.scenes).items())),
             "fetched_bytes": self.fetched_bytes,
             "notes": list(self.notes),
+            "sources": [asdict(source) for source in self.sources],
             "dekads": rows,
             "scenes": scenes,
         }
@@ -101,8 +126,17 @@ def _row(tile: str, step: TimeStep, scenes: Sequence[SceneReport]) -> DekadRepor
     states = Counter(scene.state for scene in mine)
     reasons = tuple(f"{scene.day} {scene.reason}" for scene in mine if scene.state != "done" and scene.reason)
     if not mine:
-        reasons = ("no scene at any source",)
+        ahead = step.start > datetime.now(UTC).date()
+        reasons = ("yet to come",) if ahead else ("no scene at any source",)
     left = states["missing"] + states["found"] + states["fetching"]
     return DekadReport(
-        tile, step.start, len(mine), states["done"], states["screened-out"], states["failed"], left, reasons
+        tile=tile,
+        start=step.start,
+        found=len(mine),
+        usable=states["done"],
+        screened_out=states["screened-out"],
+        failed=states["failed"],
+        quarantined=states["quarantined"],
+        missing=left,
+        reasons=reasons,
     )

@@ -21,11 +21,12 @@ from urllib.parse import urlsplit, urlunsplit
 
 import requests
 
+from eo_pipeline.acquire.answers import BROKEN, AnswerError, refusal, unreached
 from eo_pipeline.acquire.auth import Auth
 from eo_pipeline.acquire.checks import DamagedError, check_digest, usable
 from eo_pipeline.acquire.pacing import Backoff, tell
 from eo_pipeline.acquire.secrets import redact
-from eo_pipeline.acquire.transport import BROKEN, AnswerError, body, read, refusal, unreached
+from eo_pipeline.acquire.transport import body, read
 from eo_pipeline.errors import ArchiveError
 
 if TYPE_CHECKING:
@@ -185,7 +186,7 @@ class Download:
                 reason = error  # type: ignore[assignment]
             if self._have() - before >= _PROGRESS:
                 backoff.progress()
-            if not backoff.again(status, wait):
+            if not backoff.again(status, wait, tries=self._transport.tries(self._url, reason)):
                 if isinstance(reason, AnswerError):
                     raise reason
                 raise unreached(self._url, reason, backoff.failures) from None

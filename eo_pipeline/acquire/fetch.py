@@ -7,22 +7,25 @@ folder, which is written last. What is there is not fetched again, whoever stopp
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
-from datetime import UTC, date
+from datetime import date
 from pathlib import Path
 
 from eo_pipeline.acquire import estimate
-from eo_pipeline.acquire.completeness import Completeness, SceneReport, by_dekad
-from eo_pipeline.acquire.folders import Wanted, bring, is_complete
+from eo_pipeline.acquire.accounts import ENDED, Accounts, FetchProgress
+from eo_pipeline.acquire.answers import AnswerError
+from eo_pipeline.acquire.completeness import Completeness
+from eo_pipeline.acquire.folders import Prover, QuarantinedError, Wanted, bring, is_complete
 from eo_pipeline.acquire.ledger import Ledger, State
+from eo_pipeline.acquire.observations import Candidate, Observation, choose
 from eo_pipeline.acquire.pacing import StoppedError, watched
-from eo_pipeline.acquire.products import Archive, Collection, Product, Query
+from eo_pipeline.acquire.products import Archive, Collection, Query
+from eo_pipeline.acquire.quarantine import reason_of, set_aside
 from eo_pipeline.acquire.screening import Region, read_region
-from eo_pipeline.acquire.transport import AnswerError
-from eo_pipeline.errors import ArchiveError, SeasonFileError
+from eo_pipeline.acquire.searching import Search
+from eo_pipeline.errors import ArchiveError, SeasonFileError, SourceError, told_by
 from eo_pipeline.season import SCL, Season
 
 
@@ -33,7 +36,9 @@ class FetchOptions:
     `workers` products come at once. `max_bytes` ends a run early: what was begun is finished, the rest stays
     missing. `margin_bytes` of disk are left free. A round that brought nothing is repeated `idle_rounds`
     times after `round_wait_s` seconds; rounds that bring something go on until nothing is missing. A source
-    that refuses the account `refusals` times in a row is left alone for the rest of the run.
+    that refuses the account `refusals` times in a row is left alone for the rest of the run. Fetching begins
+    when all sources have answered the search, or `patience_s` seconds after the first that did; what the
+    others have is added when they answer, for which the end waits as long again.
     """
 
     workers: int = 4
@@ -42,19 +47,7 @@ class FetchOptions:
     idle_rounds: int = 2
     round_wait_s: float = 5.0
     refusals: int = 8
-
-
-@dataclass(frozen=True, slots=True)
-class FetchProgress:
-    """How far it is. Bytes are those of this run; the total is estimated until all sizes are known."""
-
-    bytes_done: int
-    bytes_total: int
-    bytes_per_s: float
-    eta_s: float | None
-    scenes_done: int
-    scenes_total: int
-    message: str
+    patience_s: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,47 +70,6 @@ class FetchPlan:
         return self.bytes < self.free_bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A product and the archive that serves it."""
-
-    archive: Archive
-    product: Product
-
-
-@dataclass(frozen=True, slots=True)
-class Observation:
-    """What was observed once, with all products of it, the best first."""
-
-    key: str
-    candidates: tuple[Candidate, ...]
-
-    @property
-    def best(self) -> Product:
-        return self.candidates[0].product
-
-
-def choose(found: Sequence[Candidate]) -> tuple[Observation, ...]:
-    """One observation for all products that show the same, by time and tile.
-
-    The newest processing baseline goes first, then the order in which the sources are named.
-    """
-    groups: dict[tuple[str, str, str], list[Candidate]] = {}
-    for candidate in found:
-        groups.setdefault(candidate.product.observation, []).append(candidate)
-    observations = [
-        # sorted keeps the order of the sources among equals
-        Observation("/".join(key), tuple(sorted(group, key=_baseline, reverse=True)))
-        for key, group in groups.items()
-    ]
-    return tuple(sorted(observations, key=lambda o: (o.best.sensed, o.best.tile, o.key)))
-
-
-def _baseline(candidate: Candidate) -> tuple[int, ...]:
-    parts = candidate.product.baseline.split(".")
-    return tuple(int(part) for part in parts) if all(part.isdigit() for part in parts) else (0,)
-
-
 class Fetcher:
     """Fetches the products of a region and period from archives, tried in the order given.
 
@@ -133,6 +85,9 @@ class Fetcher:
         Keys of the bands to fetch, without SCL; empty to fetch what describes a scene only.
     max_cloud
         Highest hidden share in percent, by the provider's figure first and by SCL over the region then.
+    prove
+        Says of a product that came whether its offset is proven; one that is doubted is put into quarantine,
+        and the next source's copy is tried. None to believe all.
     """
 
     def __init__(
@@ -147,82 +102,55 @@ class Fetcher:
         tiles: Sequence[str] = (),
         max_cloud: float = 100.0,
         collection: Collection = "sentinel-2-l2a",
+        prove: Prover | None = None,
         options: FetchOptions | None = None,
     ) -> None:
         self._archives, self._root = tuple(archives), root
         self._region_token = region.token
         self._query = Query(collection, region.wkt, start, end, tuple(tiles))
         self._wanted = Wanted(tuple(b for b in bands if b != SCL), region, max_cloud)
+        self._prove = prove
         self._options = options or FetchOptions()
-        self._notes: list[str] = []
-        self._reports: dict[str, SceneReport] = {}
+        self._accounts = Accounts(self._query, region.token)
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._refused: dict[str, int] = {}
-        self._done_bytes = 0
-        self._left_bytes: dict[str, int] = {}
-        self._began = time.monotonic()
 
     # ---- search ----------------------------------------------------------------------------------------
-    def search(self) -> tuple[Observation, ...]:
-        """Ask every source; one that fails is noted, and only where all fail it is an error.
+    def _search(self) -> Search:
+        """Ask every source; one that fails is noted, and only where all fail it is an error."""
+        search = Search(self._archives, self._query, self._stop)
+        try:
+            search.wait(self._options.patience_s)
+        except BaseException:
+            self._stop.set()
+            raise
+        if failure := search.failure():
+            with Ledger(self._root) as ledger:
+                if not any(row.state == "done" for row in self._accounts.known(ledger)):
+                    raise ArchiveError(f"No source could be searched. {failure}")
+            self._accounts.notes.append("no source could be searched; going on with what was fetched before")
+        return search
+
+    # ---- plan ------------------------------------------------------------------------------------------
+    def plan(self, *, bytes_per_s: float | None = None) -> FetchPlan:
+        """What `run` would fetch, without fetching; asks the sources for lists of products only.
 
         Raises
         ------
         ArchiveError
-            No source answered, and nothing was fetched before.
+            No source answers, and nothing was fetched before.
         """
-        found: list[Candidate] = []
-        failures: list[str] = []
-        # at the same time: one that is down is given up after minutes, which add up
-        pool = ThreadPoolExecutor(max(1, len(self._archives)), thread_name_prefix="eo-search")
-        try:
-            asked = [pool.submit(self._ask, archive) for archive in self._archives]
-            for archive, answer in zip(self._archives, asked, strict=True):
-                try:
-                    found += [Candidate(archive, product) for product in answer.result()]
-                except StoppedError:
-                    raise
-                except ArchiveError as error:
-                    failures.append(f"{archive.name}: {error}")
-        except BaseException:
-            self._stop.set()
-            raise
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-        self._notes += [f"search failed at {failure}" for failure in failures]
-        if self._archives and len(failures) == len(self._archives):
-            with Ledger(self._root) as ledger:
-                if not any(row.state == "done" for row in self._known(ledger)):
-                    raise ArchiveError(f"No source could be searched. {' '.join(failures)}")
-            self._notes.append("no source could be searched; going on with what was fetched before")
-        return choose(found)
-
-    def _ask(self, archive: Archive) -> list[Product]:
-        with watched(lambda count: None, self._stop):
-            return list(archive.search(self._query))
-
-    def _known(self, ledger: Ledger) -> Iterator[SceneReport]:
-        """What the ledger has of the period and tiles."""
-        query = self._query
-        for row in ledger.products(query.collection):
-            day = date.fromisoformat(row.sensed[:10])
-            if query.start <= day <= query.end and (not query.tiles or row.tile in query.tiles):
-                yield SceneReport(
-                    row.tile, day, row.name, row.source, row.state, row.reason, row.blocked, row.bytes,
-                    row.observation,
-                )  # fmt: skip
-
-    # ---- plan ------------------------------------------------------------------------------------------
-    def plan(self, *, bytes_per_s: float | None = None) -> FetchPlan:
-        """What `run` would fetch, without fetching; asks the sources for lists of products only."""
-        observations = self.search()
+        search = self._search()
+        observations = choose(search.found())
         with Ledger(self._root) as ledger:
             for item in observations:
                 self._begin(ledger, item, keep=False)
-            completeness = self._completeness(ledger)
-        need = [o for o in observations if self._reports[o.key].state == "missing"]
-        size = sum(self._left_bytes[o.key] for o in need)
+            completeness = self._completeness(ledger, search)
+        self._stop.set()  # who has not answered yet need not any more
+        accounts = self._accounts
+        need = [o for o in observations if accounts.report(o.key).state == "missing"]
+        size = sum(accounts.left(o.key) for o in need)
         rate = bytes_per_s or estimate.QUOTA_BYTES_PER_S * self._options.workers
         return FetchPlan(
             scenes=len(observations),
@@ -239,8 +167,10 @@ class Fetcher:
     def _begin(self, ledger: Ledger, item: Observation, *, keep: bool = True) -> None:
         """Where an observation stands before anything is fetched."""
         product, collection = item.best, self._query.collection
+        if item.whole and keep:
+            ledger.drop_product(collection, item.whole)
         row = ledger.product(collection, item.key)
-        report = self._report(item, product, "missing", "not fetched yet")
+        report = self._accounts.fresh(item, product, "missing", "not fetched yet")
         before = self._complete(item, row.name if row else "")
         cloud = product.cloud_cover
         if before is not None:
@@ -263,10 +193,14 @@ class Fetcher:
             report = replace(report, blocked=row.blocked, name=row.name)
             if row.state == "screened-out" and row.blocked > self._wanted.max_cloud:
                 report = replace(report, state="screened-out", reason=row.reason)
-        self._left_bytes[item.key] = (
-            estimate.wanted_bytes(product, self._wanted.keys(product)) if report.state == "missing" else 0
+        doubts = self._doubts(item)
+        if report.state == "missing" and len(doubts) == len(item.candidates):
+            report = replace(report, state="quarantined", reason=" | ".join(doubts))
+        missing = report.state == "missing"
+        self._accounts.set_left(
+            item.key, estimate.wanted_bytes(product, self._wanted.keys(product)) if missing else 0
         )
-        self._set(ledger, item, report, keep=keep)
+        self._accounts.put(ledger, item, report, keep=keep)
 
     def _complete(self, item: Observation, known: str) -> tuple[str, int] | None:
         """Name and bytes of a whole product of this observation on disk, if there is one."""
@@ -276,6 +210,11 @@ class Fetcher:
                 if size is not None:
                     return name, size
         return None
+
+    def _doubts(self, item: Observation) -> list[str]:
+        """Why copies of an observation lie in quarantine."""
+        found = ((c, reason_of(self._root, c.product)) for c in item.candidates)
+        return [told_by(candidate.archive.name, reason) for candidate, reason in found if reason]
 
     def _folder(self, tile: str, name: str) -> Path:
         return self._root / self._query.collection / (tile or "none") / name
@@ -289,39 +228,52 @@ class Fetcher:
         ArchiveError
             No source answers, or the disk has no room. Scenes that fail are reported, not raised.
         """
-        observations = self.search()
-        with Ledger(self._root) as ledger:
-            for item in observations:
+        accounts, options = self._accounts, self._options
+        search = self._search()
+        try:
+            with Ledger(self._root) as ledger:
+                answers, observations = search.answers, self._take(ledger, search)
+                estimate.check_room(self._root, accounts.all_left, options.margin_bytes, options.max_bytes)
+                idle = 0
+                while True:
+                    todo = [o for o in observations if accounts.report(o.key).state not in ENDED]
+                    todo = [o for o in todo if self._serving(o)] if not self._capped() else []
+                    before = ledger.done_files()
+                    self._round(ledger, todo, on_progress)
+                    failed = any(accounts.report(o.key).state == "failed" for o in todo)
+                    idle = 0 if ledger.done_files() > before else idle + 1
+                    again = failed and idle <= options.idle_rounds
+                    if not again and not self._capped():
+                        search.wait(options.patience_s)  # the last chance of who was late
+                    if search.answers > answers:
+                        answers, observations, idle = search.answers, self._take(ledger, search), 0
+                    elif not again or self._stop.wait(options.round_wait_s if idle else 0):
+                        break
+                return self._completeness(ledger, search)
+        finally:
+            self._stop.set()
+
+    def _take(self, ledger: Ledger, search: Search) -> tuple[Observation, ...]:
+        """The observations by all answers so far; those that are new are accounted for."""
+        observations = choose(search.found())
+        self._accounts.keep_only({item.key for item in observations})
+        for item in observations:
+            if not self._accounts.knows(item.key) or self._accounts.report(item.key).state == "quarantined":
                 self._begin(ledger, item)
-            estimate.check_room(
-                self._root,
-                sum(self._left_bytes.values()),
-                self._options.margin_bytes,
-                self._options.max_bytes,
-            )
-            idle = 0
-            while True:
-                todo = [o for o in observations if self._reports[o.key].state in ("missing", "failed")]
-                todo = [o for o in todo if self._serving(o)] if not self._capped() else []
-                if not todo:
-                    break
-                before = ledger.done_files()
-                self._round(ledger, todo, on_progress)
-                failed = any(self._reports[o.key].state == "failed" for o in todo)
-                idle = 0 if ledger.done_files() > before else idle + 1
-                if not failed or idle > self._options.idle_rounds:
-                    break
-                if self._stop.wait(self._options.round_wait_s if idle else 0):
-                    break
-            return self._completeness(ledger)
+        return observations
 
     def _capped(self) -> bool:
         cap = self._options.max_bytes
-        return cap is not None and self._done_bytes >= cap
+        return cap is not None and self._accounts.bytes_done >= cap
 
     def _serving(self, item: Observation) -> tuple[Candidate, ...]:
+        """Who may be asked for an observation: not those that refuse, nor those whose copy is doubted."""
         limit = self._options.refusals
-        return tuple(c for c in item.candidates if self._refused.get(c.archive.name, 0) < limit)
+        return tuple(
+            c
+            for c in item.candidates
+            if self._refused.get(c.archive.name, 0) < limit and not reason_of(self._root, c.product)
+        )
 
     def _round(
         self,
@@ -337,8 +289,8 @@ class Fetcher:
                 while queue and len(running) < self._options.workers:
                     if self._capped():
                         for item in queue:
-                            report = replace(self._reports[item.key], reason="the cap of bytes was reached")
-                            self._set(ledger, item, report)
+                            state = self._accounts.report(item.key).state
+                            self._accounts.change(ledger, item, state, "the cap of bytes was reached")
                         queue.clear()
                         break
                     running.add(pool.submit(self._one, ledger, queue.pop()))
@@ -346,7 +298,7 @@ class Fetcher:
                 for future in done:
                     future.result()
                 if on_progress is not None:
-                    on_progress(self._progress())
+                    on_progress(self._accounts.progress())
         except BaseException:
             self._stop.set()  # transfers end at their next piece and keep what they have
             raise
@@ -357,115 +309,76 @@ class Fetcher:
         """One observation from the first archive that can serve it."""
         from eo_pipeline.acquire.download import DiskFullError
 
-        reasons = []
-        with watched(lambda count: self._count(item, count), self._stop):
+        accounts, faults = self._accounts, []
+        with watched(lambda count: accounts.count(item.key, count), self._stop):
             for candidate in self._serving(item):
                 archive, product = candidate.archive, candidate.product
-                report = self._report(item, product, "fetching", "")
-                self._set(ledger, item, report)
-                estimate.check_room(self._root, self._left_bytes[item.key], self._options.margin_bytes, None)
+                report = accounts.fresh(item, product, "fetching", "")
+                accounts.put(ledger, item, report)
+                estimate.check_room(self._root, accounts.left(item.key), self._options.margin_bytes, None)
+                folder = self._folder(product.tile, product.name)
                 try:
                     outcome = bring(
                         archive,
                         product,
                         self._wanted,
                         ledger,
-                        self._folder(product.tile, product.name),
+                        folder,
                         observation=item.key,
-                        on_sizes=lambda left: self._resize(item, left),
+                        part=bool(item.whole),
+                        prove=self._prove,
+                        on_sizes=lambda left: accounts.set_left(item.key, left),
                     )
                 except (StoppedError, DiskFullError):
-                    self._set(ledger, item, replace(report, state="missing", reason="stopped before its end"))
+                    accounts.change(ledger, item, "missing", "stopped before its end")
                     raise
-                except ArchiveError as error:
+                except QuarantinedError as error:
+                    set_aside(self._root, product, folder, str(error))
+                    continue
+                except (ArchiveError, SourceError) as error:
                     self._blame(archive, error)
-                    reasons.append(f"{archive.name}: {error}")
+                    faults.append(told_by(archive.name, error))
                     continue
                 self._refused[archive.name] = 0
                 state: State = "screened-out" if outcome.reason else "done"
                 report = replace(
                     report, state=state, reason=outcome.reason, blocked=outcome.blocked, bytes=outcome.bytes
                 )
-                self._left_bytes[item.key] = 0
-                self._set(ledger, item, report)
+                accounts.set_left(item.key, 0)
+                accounts.put(ledger, item, report)
                 return
-        reason = " | ".join(reasons) or "every source that has it refuses this account"
-        self._set(ledger, item, replace(self._reports[item.key], state="failed", reason=reason))
+        doubts = self._doubts(item)
+        if len(doubts) == len(item.candidates):
+            accounts.set_left(item.key, 0)
+            accounts.change(ledger, item, "quarantined", " | ".join(doubts))
+        else:
+            reasons = [*doubts, *faults] if faults else [*doubts, "every other source refuses this account"]
+            accounts.change(ledger, item, "failed", " | ".join(reasons))
 
-    def _blame(self, archive: Archive, error: ArchiveError) -> None:
+    def _blame(self, archive: Archive, error: Exception) -> None:
         """Count refusals in a row; a source that always refuses is not asked for every scene."""
         if not (isinstance(error, AnswerError) and error.refused):
             return
         with self._lock:
             count = self._refused[archive.name] = self._refused.get(archive.name, 0) + 1
             if count == self._options.refusals:
-                self._notes.append(
+                self._accounts.notes.append(
                     f"{archive.name} refused {count} times in a row and was left alone: {error}"
                 )
 
-    # ---- accounts --------------------------------------------------------------------------------------
-    def _report(self, item: Observation, product: Product, state: State, reason: str) -> SceneReport:
-        sensed = product.sensed.astimezone(UTC).date()
-        return SceneReport(
-            product.tile, sensed, product.name, product.source, state, reason, observation=item.key
-        )
-
-    def _set(self, ledger: Ledger, item: Observation, report: SceneReport, *, keep: bool = True) -> None:
-        self._reports[item.key] = report
-        if keep:
-            state: State = "found" if report.state == "missing" else report.state
-            ledger.put_product(
-                self._query.collection, item.key, tile=report.tile,
-                sensed=item.best.sensed.astimezone(UTC).isoformat(timespec="seconds"),
-                name=report.name, source=report.source, state=state, reason=report.reason,
-                blocked=report.blocked, region=self._region_token, bytes=report.bytes,
-            )  # fmt: skip
-
-    def _count(self, item: Observation, count: int) -> None:
-        with self._lock:
-            self._done_bytes += count
-            left = self._left_bytes.get(item.key, 0) - count
-            self._left_bytes[item.key] = max(0, left)
-
-    def _resize(self, item: Observation, left: int) -> None:
-        with self._lock:
-            self._left_bytes[item.key] = left
-
-    def _progress(self) -> FetchProgress:
-        with self._lock:
-            done, left = self._done_bytes, sum(self._left_bytes.values())
-            states = [report.state for report in self._reports.values()]
-        rate = done / max(1e-6, time.monotonic() - self._began)
-        finished = sum(state in ("done", "screened-out") for state in states)
-        return FetchProgress(
-            bytes_done=done,
-            bytes_total=done + left,
-            bytes_per_s=rate,
-            eta_s=left / rate if rate > 1 else None,
-            scenes_done=finished,
-            scenes_total=len(states),
-            message=f"{finished} of {len(states)} scenes",
-        )
-
-    def _completeness(self, ledger: Ledger) -> Completeness:
-        reports = dict(self._reports)
-        for known in self._known(ledger):
-            if known.observation not in reports and known.state in ("done", "screened-out"):
-                folder = self._folder(known.tile, known.name)
-                if known.state == "screened-out" or is_complete(folder, self._wanted.bands) is not None:
-                    reports[known.observation] = known
-        scenes = tuple(sorted(reports.values(), key=lambda s: (s.tile, s.day, s.name)))
-        query = self._query
-        return Completeness(
-            scenes,
-            by_dekad(scenes, query.start, query.end, query.tiles),
-            max(0, self._done_bytes),
-            tuple(self._notes),
+    def _completeness(self, ledger: Ledger, search: Search) -> Completeness:
+        return self._accounts.completeness(
+            ledger,
+            lambda scene: is_complete(self._folder(scene.tile, scene.name), self._wanted.bands) is not None,
+            search.notes(),
+            search.reports(),
         )
 
 
 # ---- seasons -------------------------------------------------------------------------------------------
-def _fetcher(season: Season, archives: Sequence[Archive], options: FetchOptions | None) -> Fetcher:
+def _fetcher(
+    season: Season, archives: Sequence[Archive], options: FetchOptions | None, prove: Prover | None = None
+) -> Fetcher:
     spec = season.source.sentinel
     if spec is None or not spec.providers:
         raise SeasonFileError(
@@ -481,6 +394,7 @@ def _fetcher(season: Season, archives: Sequence[Archive], options: FetchOptions 
         bands=() if spec.windows else tuple(season.source.bands),
         tiles=spec.tiles,
         max_cloud=spec.max_cloud,
+        prove=None if spec.windows else prove,  # without bands there are no pixels to ask
         options=options,
     )
 
@@ -489,12 +403,18 @@ def fetch_season(
     season: Season,
     archives: Sequence[Archive],
     *,
+    prove: Prover | None = None,
     on_progress: Callable[[FetchProgress], None] | None = None,
     options: FetchOptions | None = None,
 ) -> Completeness:
     """Bring the products of a season to `[source] root`; what lies there already is left as it is.
 
     Where the season reads windows from the provider only what describes the scenes is fetched.
+
+    Parameters
+    ----------
+    prove
+        See `Fetcher`; `scenes.proofs.prover` makes one.
 
     Raises
     ------
@@ -503,7 +423,7 @@ def fetch_season(
     SeasonFileError
         The season names no archive, or no region.
     """
-    return _fetcher(season, archives, options).run(on_progress)
+    return _fetcher(season, archives, options, prove).run(on_progress)
 
 
 def plan_season(

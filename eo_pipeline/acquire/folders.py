@@ -22,6 +22,9 @@ from eo_pipeline.acquire.screening import Region, screen_file
 from eo_pipeline.errors import ArchiveError
 from eo_pipeline.season import SCL
 
+#: Says why the offset of a fetched product is not proven (empty where it is), given its folder and source.
+Prover = Callable[[Path, str], str]
+
 COMPLETE: Final = ".complete"
 #: The process that writes a draft stands in its name.
 _DRAFT: Final = re.compile(r"\.(\d+)(?:\.[0-9a-f]{8})?\.partial$")
@@ -46,6 +49,10 @@ class Wanted:
     def keys(self, product: Product) -> tuple[str, ...]:
         """Keys of everything."""
         return (*self.first(product), *self.bands)
+
+
+class QuarantinedError(ArchiveError):
+    """A product that came whole and must not be used: its numbers cannot be told with certainty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +86,8 @@ def bring(
     folder: Path,
     *,
     observation: str,
+    part: bool = False,
+    prove: Prover | None = None,
     on_sizes: Callable[[int], None] = lambda left: None,
 ) -> Outcome:
     """Fetch one product, as far as it is worth it.
@@ -89,6 +98,10 @@ def bring(
     ----------
     folder
         The product's own.
+    part
+        It is a part of an observation: what it does not show lies in another part.
+    prove
+        Asked before the product is called whole.
     on_sizes
         Told how many bytes are to come, once the source has told the sizes.
 
@@ -96,15 +109,21 @@ def bring(
     ------
     ArchiveError
         A file cannot be had; which one and why.
+    QuarantinedError
+        Everything is there, and `prove` doubts it.
     """
     work = _Product(archive, product, ledger, folder)
     work.check_names()
     work.describe(wanted.first(product))
     scl = work.path_of(SCL)
     screening = screen_file(scl, wanted.region)
+    if part:
+        screening = screening.of_part()
     if reason := screening.reason(wanted.max_cloud, wanted.region.what):
         return Outcome(work.bytes, screening.share, reason)
     work.bands(wanted.bands, on_sizes)
+    if prove is not None and (doubt := prove(folder, archive.name)):
+        raise QuarantinedError(doubt)
     work.mark(observation)
     return Outcome(work.bytes, screening.share)
 
@@ -237,7 +256,7 @@ class _Product:
             except DamagedError as error:
                 target.unlink(missing_ok=True)
                 if attempt == _TRIES - 1:
-                    raise DamagedError(f"{self._archive.name}, {self._product.name}: {error}") from None
+                    raise DamagedError(f"{self._product.name}: {error}") from None
         raise AssertionError("unreachable")
 
     # ---- sources that are different --------------------------------------------------------------------
@@ -248,7 +267,7 @@ class _Product:
             ensure_ascii=False, sort_keys=True,
         )  # fmt: skip
         target = self._folder / "item.json"
-        _write(target, text)
+        write_whole(target, text)
         place = target.relative_to(self._ledger.root).as_posix()
         size, verdict = target.stat().st_size, verify(target)
         self._ledger.put_file(
@@ -317,7 +336,7 @@ class _Product:
             "baseline": self._product.baseline,
             "files": sorted(self._files.values(), key=lambda file: file["path"]),
         }
-        _write(self._folder / COMPLETE, json.dumps(document, indent=1, ensure_ascii=False))
+        write_whole(self._folder / COMPLETE, json.dumps(document, indent=1, ensure_ascii=False))
 
 
 def _safe(path: str, *, single: bool = False) -> str:
@@ -341,7 +360,7 @@ def _sweep(folder: Path) -> None:
                 left.unlink(missing_ok=True)
 
 
-def _write(target: Path, text: str) -> None:
+def write_whole(target: Path, text: str) -> None:
     """Write a small file whole or not at all."""
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = beside(target, f".{os.getpid()}.{os.urandom(4).hex()}.partial")

@@ -16,7 +16,7 @@ from typing import Final, Literal, get_args
 
 from eo_pipeline.errors import ArchiveError
 
-State = Literal["found", "screened-out", "fetching", "done", "failed", "missing"]
+State = Literal["found", "screened-out", "fetching", "done", "failed", "quarantined", "missing"]
 STATES: Final[tuple[str, ...]] = get_args(State)
 FILE: Final = "ledger.sqlite"
 _VERSION: Final = 1
@@ -34,6 +34,10 @@ CREATE TABLE IF NOT EXISTS files (
     reason TEXT NOT NULL DEFAULT '', changed TEXT NOT NULL
 );
 """
+_SELECT: Final = (
+    "SELECT collection, observation, tile, sensed, name, source, state, reason, blocked, bytes, region "
+    "FROM products WHERE {} ORDER BY tile, sensed, observation"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +196,12 @@ class Ledger:
             (path, key, source, state, size, blake3, proof, reason, _now()),
         )
 
+    def drop_product(self, collection: str, observation: str) -> None:
+        """Forget an observation: it turned out to be two parts, which are accounted for by themselves."""
+        self._write(
+            "DELETE FROM products WHERE collection = ? AND observation = ?", (collection, observation)
+        )
+
     def product(self, collection: str, observation: str) -> ProductRow | None:
         """What is known of an observation."""
         rows = self._products("collection = ? AND observation = ?", (collection, observation))
@@ -203,12 +213,7 @@ class Ledger:
 
     def _products(self, where: str, values: tuple[object, ...]) -> Iterator[ProductRow]:
         with self._lock:
-            rows = self._database.execute(
-                "SELECT collection, observation, tile, sensed, name, source, state, reason, blocked, "  # noqa: S608
-                "bytes, region "
-                f"FROM products WHERE {where} ORDER BY tile, sensed, observation",
-                values,
-            ).fetchall()
+            rows = self._database.execute(_SELECT.format(where), values).fetchall()
         return (ProductRow(*row) for row in rows)
 
     def file(self, path: str) -> FileRow | None:
@@ -235,24 +240,24 @@ class Ledger:
             )
 
 
-def left_out(root: Path) -> dict[tuple[str, str], str]:
-    """Products below `root` that fetching left out for clouds, by tile and name: the reason of each.
+def not_brought(root: Path, collection: str) -> tuple[ProductRow, ...]:
+    """Observations below `root` that fetching left out for clouds, put into quarantine or could not bring.
 
     Looks and writes nothing; empty where nothing was fetched.
     """
     if not (root / FILE).is_file():
-        return {}
+        return ()
     try:
         database = sqlite3.connect(f"{(root / FILE).resolve().as_uri()}?mode=ro", uri=True, timeout=60.0)
         try:
             rows = database.execute(
-                "SELECT tile, name, reason FROM products WHERE state = 'screened-out'"
+                _SELECT.format("collection = ? AND state != 'done'"), (collection,)
             ).fetchall()
         finally:
             database.close()
     except sqlite3.Error:  # a folder one may not write to, another's file: the products still speak
-        return {}
-    return {(tile, name): reason for tile, name, reason in rows}
+        return ()
+    return tuple(ProductRow(*row) for row in rows)
 
 
 def _lies(path: Path, size: int) -> bool:

@@ -127,10 +127,22 @@ class Backoff:
         """Something arrived: tries count anew."""
         self.failures = 0
 
-    def again(self, status: int | None = None, retry_after: float | None = None) -> bool:
-        """Wait and return True, or return False where no try is left. `status` None: no whole answer."""
+    def again(
+        self, status: int | None = None, retry_after: float | None = None, *, tries: int | None = None
+    ) -> bool:
+        """Wait and return True, or return False where no try is left.
+
+        Parameters
+        ----------
+        status
+            None: no whole answer.
+        retry_after
+            Seconds the archive asks for.
+        tries
+            Fewer tries than usual, where more would not help.
+        """
         self.failures += 1
-        if self.failures >= self._attempts:
+        if self.failures >= min(self._attempts, tries or self._attempts):
             return False
         if status == MISSING:
             self._missing += 1

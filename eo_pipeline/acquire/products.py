@@ -6,6 +6,7 @@ and `scenes/` reads those.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -17,6 +18,8 @@ Direction = Literal["ascending", "descending", ""]
 
 #: Keys of the files that are no bands.
 METADATA: Final = ("MTD_MSIL2A", "MTD_TL", "manifest")
+#: What sources call the identifier of the data strip.
+_STRIPS: Final = ("datastripId", "s2:datastrip_id", "eopf:datastrip_id", "datastripidentifier")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +70,31 @@ class Product:
     def observation(self) -> tuple[str, str, str]:
         """What was observed, whoever serves it: platform, minute of sensing and tile.
 
-        Two products of one observation (reprocessed, or at two providers) share it; only one of them may be
-        used.
+        Two products of one observation (reprocessed, or at two providers) share it, and so do its parts
+        where a data strip ends within the tile; see `observations.same_part`.
         """
         platform = self.name[:3].upper()
         return platform, self.sensed.strftime("%Y%m%dT%H%M"), self.tile
+
+    @property
+    def strip(self) -> str:
+        """When the data strip began that it is cut from; empty where its source does not tell."""
+        return strip_in(self.properties)
+
+
+def strip_in(properties: Mapping[str, Any]) -> str:
+    """When the data strip began, by what a source tells of a product; see `strip_of`."""
+    return next((strip_of(str(properties[key])) for key in _STRIPS if key in properties), "")
+
+
+def strip_of(identifier: str) -> str:
+    """When a data strip began, in UTC, by its identifier; empty where that is none.
+
+    >>> strip_of("S2B_OPER_MSI_L2A_DS_VGS2_20210122T155500_S20210122T133224_N02.14")
+    '20210122T133224'
+    """
+    found = re.search(r"_DS_.+_S(\d{8}T\d{6})(?:_|$)", identifier)
+    return found[1] if found else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +131,11 @@ class Archive(Protocol):
     @property
     def name(self) -> str:
         """How season files, ledger and messages call it."""
+        ...
+
+    @property
+    def windows(self) -> bool:
+        """Whether `open` gives paths: its rasters can be read in windows, without a download."""
         ...
 
     def search(self, query: Query) -> Iterator[Product]:

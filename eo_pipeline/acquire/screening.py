@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -31,6 +31,10 @@ class Screening:
     def share(self) -> float:
         """Hidden share in percent; 100 where nothing of the region lies in the scene."""
         return 100.0 * self.blocked / self.pixels if self.pixels else 100.0
+
+    def of_part(self) -> Screening:
+        """The same for a part of an observation: what lies in the other part is no loss of this one."""
+        return replace(self, pixels=self.pixels - self.nodata, nodata=0, blocked=self.blocked - self.nodata)
 
     def reason(self, max_cloud: float, what: str) -> str:
         """Why a scene is left out, for ledger and table; empty where it is kept."""

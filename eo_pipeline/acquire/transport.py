@@ -6,7 +6,6 @@ One `Transport` a process. Sources ask through `get`, `post`, `json` and `downlo
 
 from __future__ import annotations
 
-import json as jsonlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,9 +15,9 @@ from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
 
 import requests
-import urllib3
 from requests.adapters import HTTPAdapter
 
+from eo_pipeline.acquire.answers import BROKEN, AnswerError, not_found, refusal, unreached, words
 from eo_pipeline.acquire.auth import Auth, Basic, Bearer, KeycloakToken, SigningAuth, allowed
 from eo_pipeline.acquire.pacing import (
     MISSING,
@@ -28,6 +27,7 @@ from eo_pipeline.acquire.pacing import (
     Limits,
     Slots,
     StoppedError,
+    pause,
     retry_after,
     watched,
 )
@@ -50,53 +50,13 @@ __all__ = [
 
 USER_AGENT: Final = "smart-pingliang-agriculture/0.1"
 _CHUNK: Final = 1 << 18
-_QUOTED: Final = 400
 _REDIRECTS: Final = 5
-#: What may happen on the way and may go well the next time.
-BROKEN: Final = (
-    requests.ConnectionError,
-    requests.Timeout,
-    requests.exceptions.ChunkedEncodingError,
-    requests.exceptions.ContentDecodingError,
-    urllib3.exceptions.HTTPError,
-    ConnectionError,
-    TimeoutError,
-)
-
-
-class AnswerError(ArchiveError):
-    """An archive answered with an error status. `body` is the begin of its own words, secrets hidden."""
-
-    retry_after: float | None = None
-
-    def __init__(self, message: str, *, status: int = 0, body: str = "", host: str = "") -> None:
-        super().__init__(message)
-        self.status, self.body, self.host = status, body, host
-
-    @property
-    def refused(self) -> bool:
-        """Whether the archive refuses this account, which no further try changes."""
-        return self.status in (401, 403)
+#: Tries where a host's name leads nowhere and it never answered before: a typing error, or no network.
+_UNKNOWN_TRIES: Final = 3
 
 
 class StalledError(requests.Timeout):
     """A body that drips slower than any working connection."""
-
-
-def words(response: requests.Response) -> str:
-    """The begin of an error answer: the archive's own code and message where it sends JSON."""
-    text = response.text.strip()
-    try:
-        document = jsonlib.loads(text)
-    except ValueError:
-        return redact(" ".join(text.split())[:_QUOTED])
-    detail = document.get("detail", document) if isinstance(document, dict) else document
-    if isinstance(detail, dict):
-        code = detail.get("code") or detail.get("error")
-        said = detail.get("message") or detail.get("error_description") or detail.get("description")
-        if isinstance(code, str) and isinstance(said, str):
-            return redact(f"{code}: {said}"[:_QUOTED])
-    return redact(jsonlib.dumps(detail, ensure_ascii=False)[:_QUOTED])
 
 
 def body(
@@ -159,7 +119,7 @@ class _Adapter(HTTPAdapter):
             except requests.exceptions.SSLError:
                 raise
             except BROKEN as error:
-                if not backoff.again():
+                if not backoff.again(tries=_UNKNOWN_TRIES if not_found(error) else None):
                     if isinstance(error, requests.RequestException):
                         raise
                     raise requests.ConnectionError(str(error), request=request) from error
@@ -237,6 +197,7 @@ class Transport(Unpicklable):
         self.limits = limits or Limits()
         self.bucket = Bucket(self.limits.bytes_per_s)
         self._slots = Slots(self.limits)
+        self._met: set[str] = set()
         self.session: requests.Session = _Session(_Adapter(self.limits, self._slots), user_agent)
 
     def __repr__(self) -> str:
@@ -308,27 +269,43 @@ class Transport(Unpicklable):
     def _small(
         self, method: str, url: str, *, auth: Auth | None, attempts: int | None, **given: Any
     ) -> requests.Response:
-        backoff = Backoff(self.limits, attempts)
+        backoff, refused = Backoff(self.limits, attempts), False
         while True:
             try:
-                with self.opened(method, url, auth=auth, **given) as response:
+                with self.opened(method, url, auth=auth, renew=refused, **given) as response:
                     return read(response, self.limits)
             except AnswerError as error:
-                if not backoff.again(error.status, error.retry_after):
+                if error.status == 403 and not refused and not isinstance(auth, SigningAuth):
+                    # a token that has lost its rights, or a firewall that errs: once more, with a new token
+                    refused = True
+                    pause(self.limits.backoff_s)
+                elif not backoff.again(error.status, error.retry_after):
                     raise
             except BROKEN as error:
-                if not backoff.again():
+                if not backoff.again(tries=self.tries(url, error)):
                     raise unreached(url, error, backoff.failures) from None
+
+    def tries(self, url: str, error: BaseException) -> int | None:
+        """How often a request that got no answer is tried at most, where that is less than usual."""
+        strange = urlsplit(url).netloc not in self._met
+        return _UNKNOWN_TRIES if strange and not_found(error) else None
 
     # ---- one request -----------------------------------------------------------------------------------
     @contextmanager
     def opened(
-        self, method: str, url: str, *, auth: Auth | None = None, accept: tuple[int, ...] = (), **given: Any
+        self,
+        method: str,
+        url: str,
+        *,
+        auth: Auth | None = None,
+        renew: bool = False,
+        accept: tuple[int, ...] = (),
+        **given: Any,
     ) -> Iterator[requests.Response]:
         """One request, its body still to be read, while a connection of that host is held.
 
         Redirects are followed by hand: each hop sees the Authorization only if the auth names its host. After
-        a 401 the auth renews once, after a 403 a signing one signs once again.
+        a 401 the auth renews once, after a 403 a signing one signs once again. `renew`: it renews at once.
 
         Raises
         ------
@@ -337,7 +314,7 @@ class Transport(Unpicklable):
         requests.RequestException
             No answer; the caller decides about another try.
         """
-        renewed = signed_anew = False
+        renewed, signed_anew = renew, False
         start = url
         hops = 0
         while True:
@@ -376,7 +353,9 @@ class Transport(Unpicklable):
 
     def _once(self, method: str, url: str, given: dict[str, Any]) -> requests.Response:
         try:
-            return self.session.request(method, url, stream=True, allow_redirects=False, **given)
+            answer = self.session.request(method, url, stream=True, allow_redirects=False, **given)
+            self._met.add(urlsplit(url).netloc)
+            return answer
         except requests.exceptions.SSLError as error:
             raise ArchiveError(
                 f"{urlsplit(url).netloc}: the certificate is not trusted ({redact(str(error))[:200]}). "
@@ -415,36 +394,3 @@ class Transport(Unpicklable):
         from eo_pipeline.acquire.download import Download
 
         Download(self, url, target, size=size, checksums=checksums or {}, auth=auth, on_bytes=on_bytes).run()
-
-
-def refusal(response: requests.Response, auth: Auth | None) -> AnswerError:
-    """What to tell of an error status: where, the archive's words, and the cure."""
-    status, said = response.status_code, words(response)
-    parts = urlsplit(response.url)
-    cures = {
-        401: "Set user name and password or token of this source (eo sources shows which)."
-        if auth is None
-        else "The account was refused even with a new token; check it with eo sources.",
-        403: "Sign in at the provider's site once and accept its terms; if that is done, the account lacks "
-        "the right, or a firewall turns this address away. It is not tried again.",
-        404: "The file is not there; search again, or let another source serve it.",
-        429: "Too many sessions or requests; end other downloads of this account and go on later.",
-    }
-    cure = cures.get(
-        status, "The archive is in trouble; go on later." if status >= 500 else "Check the query."
-    )
-    error = AnswerError(
-        f"{parts.netloc} answers {status} for {redact(response.url)}"
-        f"{f' with “{said}”' if said else ''}. {cure}",
-        status=status, body=said, host=parts.netloc,
-    )  # fmt: skip
-    error.retry_after = retry_after(response.headers.get("Retry-After"))
-    return error
-
-
-def unreached(url: str, error: BaseException, tries: int) -> ArchiveError:
-    """What to tell where no whole answer came."""
-    return ArchiveError(
-        f"{urlsplit(url).netloc} gave no whole answer in {tries} tries for {redact(url)}: "
-        f"{redact(str(error))[:300]}. Check the network and go on later; what has arrived is kept."
-    )

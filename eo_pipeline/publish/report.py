@@ -534,12 +534,17 @@ class _Report:
             for row in scenes
             if row["rejected"]
         ]
+        empty = dict.fromkeys(("tile", "date", "provider", "state"), "")
+        left = [empty | row for row in self.manifest.inputs if row.get("role") == "skipped"]
         return {
             "total": len(scenes),
             "used": len(scenes) - len(rejected),
             "rejected": rejected,
             "clouds": next((row for row in self.manifest.inputs if row.get("role") == "clouds"), None),
-            "skipped": [row for row in self.manifest.inputs if row.get("role") == "skipped"],
+            "skipped": [row for row in left if row["state"] not in _NOT_BROUGHT],
+            "missing": [
+                row | {"state_zh": _NOT_BROUGHT[row["state"]]} for row in left if row["state"] in _NOT_BROUGHT
+            ],
         }
 
     def notes(self) -> list[str]:
@@ -589,6 +594,13 @@ class _Report:
 
 
 _IMAGERY: Final = ("raster", "level1c")
+#: States of products that were never brought, as the ledger of fetching calls them.
+_NOT_BROUGHT: Final = {
+    "failed": "下载失败",
+    "quarantined": "定标存疑，已隔离",
+    "found": "尚未下载",
+    "fetching": "尚未下载完",
+}
 _ROLES: Final = {
     "samples": "训练样本",
     "sample_table": "样本坐标",

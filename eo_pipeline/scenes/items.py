@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
-from eo_pipeline.acquire.products import Product
+from eo_pipeline.acquire.products import Product, strip_in
 from eo_pipeline.errors import SourceError
 from eo_pipeline.grid import Grid
 from eo_pipeline.scenes.safe import ProductFacts, read_metadata
@@ -121,6 +121,7 @@ def read_item(
         sun=_sun(properties),
         applied=_flag(properties.get("earthsearch:boa_offset_applied")),
         advertised=_advertised(item),
+        strip=facts.strip if facts else strip_in(properties),
     )
 
 
@@ -163,6 +164,7 @@ def read_remote(product: Product, paths: Mapping[str, str]) -> Sentinel2Product:
         cloud_cover=product.cloud_cover,
         sun=_sun(product.properties),
         applied=_flag(product.properties.get("earthsearch:boa_offset_applied")),
+        strip=product.strip,
     )
 
 

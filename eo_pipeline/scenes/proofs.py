@@ -10,9 +10,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from eo_pipeline.acquire.folders import Prover
 from eo_pipeline.acquire.sources.base import address, file_of
 from eo_pipeline.scenes.radiometry import DarkTargets, OffsetProof, prove_offset
-from eo_pipeline.scenes.sentinel2 import Sentinel2Product
+from eo_pipeline.scenes.sentinel2 import ARCHIVES, Sentinel2Product, read_product
 
 #: Raised whenever the rules of a proof change: older proofs are then made again.
 RULES: Final = 1
@@ -69,6 +70,21 @@ class ProofCache:
     def _key(self, product: Sentinel2Product) -> str:
         path = Path(product.path)
         return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else product.path
+
+
+def prover(root: Path) -> Prover:
+    """What `eo fetch` asks before it calls a product below `root` whole: why its offset is not proven.
+
+    What is proven here is not proven again when the products are read.
+    """
+    cache = ProofCache.open(root)
+
+    def prove(folder: Path, source: str) -> str:
+        proof = cache.prove(read_product(folder, provider=source if source in ARCHIVES else ""))
+        cache.save()
+        return "" if proof.proven else proof.reason
+
+    return prove
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final, Protocol
 
-from eo_pipeline.acquire.products import Direction
+from eo_pipeline.acquire.products import Direction, strip_of
 from eo_pipeline.errors import SourceError
 from eo_pipeline.grid import Grid
 from eo_pipeline.scenes.safe_xml import find_text, number_of, parse_xml, text_of
@@ -183,6 +183,7 @@ def _read_safe(files: _Files, provider: str, level: Level | None) -> Sentinel2Pr
         cloud_cover=facts.cloud_cover,
         empty_share=granule.empty_share,
         sun=granule.sun,
+        strip=facts.strip,
     )
 
 
@@ -200,6 +201,7 @@ class ProductFacts:
     special: Mapping[str, int]
     footprint: str
     cloud_cover: float | None
+    strip: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +246,7 @@ def read_metadata(data: bytes, where: str, *, level: Level = "L2A") -> ProductFa
     if quantification <= 0:
         raise SourceError(f"{where}: {words.quantification} = {quantification:g}. Fetch the file again.")
     cloud = find_text(root, "Cloud_Coverage_Assessment")
+    granule = next(root.iter("Granule"), None)
     return ProductFacts(
         name=text_of(root, "PRODUCT_URI", where).removesuffix(".SAFE") + ".SAFE",
         sensed=_time(text_of(root, "PRODUCT_START_TIME", where), where),
@@ -255,6 +258,7 @@ def read_metadata(data: bytes, where: str, *, level: Level = "L2A") -> ProductFa
         special=_special(root),
         footprint=_footprint(find_text(root, "EXT_POS_LIST") or "", where),
         cloud_cover=float(cloud) if cloud else None,
+        strip=strip_of(granule.get("datastripIdentifier", "") if granule is not None else ""),
     )
 
 

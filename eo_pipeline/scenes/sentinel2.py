@@ -87,6 +87,7 @@ class Sentinel2Product:
     applied: bool | None = None
     simulated: bool = False
     advertised: float | None = None
+    strip: str = ""
 
     @property
     def level(self) -> Level:
@@ -108,7 +109,7 @@ class Sentinel2Product:
 
     @property
     def observation(self) -> tuple[str, str, str]:
-        """Platform, minute of sensing and tile; the same for every processing of one observation."""
+        """Platform, minute of sensing and tile; the same for every processing and part of one observation."""
         return self.platform, self.sensed.strftime("%Y%m%dT%H%M"), self.tile
 
     @property

@@ -12,11 +12,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
 from eo_pipeline.acquire.folders import COMPLETE
-from eo_pipeline.acquire.ledger import left_out
+from eo_pipeline.acquire.ledger import ProductRow, not_brought
+from eo_pipeline.acquire.observations import same_part
 from eo_pipeline.acquire.sources.base import Asset, Scene, SceneSource, Tile
 from eo_pipeline.acquire.sources.folder import FolderSource
 from eo_pipeline.errors import EOPipelineError, SourceError
@@ -48,6 +50,7 @@ from eo_pipeline.season import SCL, Season
 
 #: Products of other kinds that may lie in the same folder: Sentinel-1, elevation models.
 _OTHERS: Final = re.compile(r"S1[A-Z]_|S[35][A-Z_]|Copernicus_DSM")
+_COLLECTION: Final = "sentinel-2-l2a"
 #: Threads that prove products, and products after which the proofs are written down.
 _MOST_THREADS: Final = 4
 _SAVED_AFTER: Final = 25
@@ -55,11 +58,19 @@ _SAVED_AFTER: Final = 25
 
 @dataclass(frozen=True, slots=True)
 class SkippedProduct:
-    """A product that is not used, and why."""
+    """A product that is not used, and why. What else is known of it: `tile`, `date` of sensing, `provider`.
+
+    `state` is the ledger's ("screened-out", "failed", "quarantined", "found") where the product was not
+    brought to the disk at all; empty where it lies there.
+    """
 
     name: str
     path: str
     reason: str
+    tile: str = ""
+    date: date | None = None
+    provider: str = ""
+    state: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,17 +147,17 @@ class SentinelSource:
 
     def _usable(self, wanted: Sequence[str]) -> list[_Usable]:
         cache, level1c = ProofCache.open(self.season.source.root), self._level1c()
+        rows = [r for r in not_brought(self.season.source.root, _COLLECTION) if self._asks_for(r, wanted)]
         by_observation: dict[tuple[str, str, str], list[Sentinel2Product]] = defaultdict(list)
-        for product in self._products(wanted):
+        for product in self._products(wanted, rows):
             by_observation[product.observation].append(product)
-        usable = []
+        usable: list[_Usable] = []
         # a proof waits for the decoding of JP2, which runs outside Python: threads share the cores
         with ThreadPoolExecutor(max_workers=min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
             judged = pool.map(lambda rivals: self._best(rivals, cache, level1c), by_observation.values())
-            for number, (winner, skipped) in enumerate(judged, 1):
+            for number, (winners, skipped) in enumerate(judged, 1):
                 self._skipped.extend(skipped)
-                if winner is not None:
-                    usable.append(winner)
+                usable.extend(winners)
                 if number % _SAVED_AFTER == 0:
                     cache.save()
         cache.save()
@@ -155,6 +166,7 @@ class SentinelSource:
                 SkippedProduct(path.name, str(path), reason)
                 for path, reason in sorted(level1c.refused.items())
             ]
+        self._tell_of(rows, usable)
         return sorted(usable, key=lambda item: (item.product.sensed, item.product.name))
 
     def _level1c(self) -> Level1CFolder | None:
@@ -167,31 +179,57 @@ class SentinelSource:
 
     def _best(
         self, rivals: list[Sentinel2Product], cache: ProofCache, level1c: Level1CFolder | None
-    ) -> tuple[_Usable | None, list[SkippedProduct]]:
-        """Of several processings of one observation the newest that can be used, and why not the others."""
-        winner: _Usable | None = None
+    ) -> tuple[list[_Usable], list[SkippedProduct]]:
+        """Of several processings of each part of an observation the newest that can be used, and why not the
+        others.
+        """
+        winners: list[_Usable] = []
         skipped = []
-        rivals.sort(key=lambda p: (p.name_baseline or p.baseline, p.made, p.path), reverse=True)
+        # products that were given come in the order of their sources, which sorted keeps among equals
+        rivals.sort(
+            key=lambda p: (p.name_baseline or p.baseline, p.made, self._given is None and p.path),
+            reverse=True,
+        )
         for product in rivals:
-            if winner is not None:
+            if winner := next((w.product for w in winners if same_part(w.product, product)), None):
+                if self._given is not None and winner.name == product.name:
+                    continue  # the same product at another source
                 reason = (
-                    f"the same observation as {winner.product.name}, which is of a newer processing or was "
-                    "found first."
+                    f"the same observation as {winner.name}, which is of a newer processing or was found "
+                    "first."
                 )
             else:
                 try:
-                    winner = self._use(product, cache, level1c)
+                    winners.append(self._use(product, cache, level1c))
                     continue
                 except EOPipelineError as error:
                     reason = str(error)
-            skipped.append(SkippedProduct(product.name, product.path, reason))
-        return winner, skipped
+            skipped.append(_skipped(product, reason))
+        return winners, skipped
 
-    def _products(self, wanted: Sequence[str]) -> Iterator[Sentinel2Product]:
+    def _asks_for(self, row: ProductRow, wanted: Sequence[str]) -> bool:
+        """Whether an observation of the ledger is one of this season."""
+        day = date.fromisoformat(row.sensed[:10])
+        return self.season.start <= day <= self.season.end and (not wanted or row.tile in wanted)
+
+    def _tell_of(self, rows: Sequence[ProductRow], usable: Sequence[_Usable]) -> None:
+        """Name what fetching left out or could not bring, unless it lies there all the same."""
+        told = {Path(item.path).name for item in self._skipped} | {item.name for item in self._skipped}
+        told |= {Path(item.product.path).name for item in usable} | {item.product.name for item in usable}
+        used = {"/".join(item.product.observation) for item in usable}
+        for row in rows:
+            if row.name not in told and row.observation not in used:
+                day = date.fromisoformat(row.sensed[:10])
+                reason = row.reason or "not fetched yet"
+                self._skipped.append(
+                    SkippedProduct(row.name, "", reason, row.tile, day, row.source, row.state)
+                )
+
+    def _products(self, wanted: Sequence[str], rows: Sequence[ProductRow]) -> Iterator[Sentinel2Product]:
         season, spec = self.season, self.season.source.sentinel
         assert spec is not None
         found = self._given if self._given is not None else self._on_disk(wanted)
-        cloudy = left_out(season.source.root) if self._given is None else {}
+        cloudy = {(row.tile, row.name): row.reason for row in rows if row.state == "screened-out"}
         for product in found:
             if wanted and product.tile not in wanted:
                 continue
@@ -205,7 +243,7 @@ class SentinelSource:
                 continue
             folder = Path(product.path)
             folder = folder if folder.is_dir() else folder.parent
-            reason = cloudy.get((folder.parent.name, folder.name))
+            reason = cloudy.get((folder.parent.name, folder.name)) if self._given is None else None
             if reason and not (folder / COMPLETE).is_file():
                 self._skip(product, reason)  # it lies there without its bands, and that is as it should be
                 continue
@@ -231,7 +269,8 @@ class SentinelSource:
             try:
                 yield read_product(path)
             except SourceError as error:
-                self._skipped.append(SkippedProduct(path.name, str(path), str(error)))
+                tile, day = (named.tile, named.sensed.date()) if named else ("", None)
+                self._skipped.append(SkippedProduct(path.name, str(path), str(error), tile, day))
 
     def _use(self, product: Sentinel2Product, cache: ProofCache, level1c: Level1CFolder | None) -> _Usable:
         places, pixel = place_bands(product, tuple(self.season.source.bands))
@@ -241,7 +280,7 @@ class SentinelSource:
         return _Usable(product, places, pixel, proof, found)
 
     def _skip(self, product: Sentinel2Product, reason: str) -> None:
-        self._skipped.append(SkippedProduct(product.name, product.path, reason))
+        self._skipped.append(_skipped(product, reason))
 
     def _tile(self, frame: TileFrame, own: Sequence[_Usable], region: Any) -> Tile | None:
         pixel = Counter(item.pixel for item in own).most_common(1)[0][0]
@@ -377,6 +416,12 @@ def region_of(season: Season) -> Any:
             lambda xy: np.column_stack(turn.transform(xy[:, 0], xy[:, 1])),
         )
     return union
+
+
+def _skipped(product: Sentinel2Product, reason: str) -> SkippedProduct:
+    return SkippedProduct(
+        product.name, product.path, reason, product.tile, product.sensed.date(), product.provider
+    )
 
 
 def _scene(item: _Usable, season: Season, corner: tuple[int, int]) -> Scene:

@@ -88,6 +88,7 @@ class Shelf:
         self, name: str, url: str, transport: Transport, *, auth: Auth | None = None, checksums: bool = True
     ) -> None:
         self.name, self.url, self.transport, self.auth, self.checksums = name, url, transport, auth, checksums
+        self.windows = True
         self.products: list[Product] = []
         self.searches = 0
         self.broken = ""

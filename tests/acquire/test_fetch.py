@@ -23,9 +23,11 @@ from typer.testing import CliRunner
 
 from eo_pipeline.acquire import estimate
 from eo_pipeline.acquire import fetch as fetch_module
+from eo_pipeline.acquire.accounts import FetchProgress
 from eo_pipeline.acquire.download import DiskFullError
-from eo_pipeline.acquire.fetch import Candidate, Fetcher, FetchOptions, FetchProgress, choose, fetch_season
+from eo_pipeline.acquire.fetch import Fetcher, FetchOptions, fetch_season
 from eo_pipeline.acquire.ledger import Ledger
+from eo_pipeline.acquire.observations import Candidate, choose
 from eo_pipeline.acquire.products import Product, RemoteFile
 from eo_pipeline.acquire.screening import Region, Screening, read_region, screen, screen_file
 from eo_pipeline.acquire.transport import Transport

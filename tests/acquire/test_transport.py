@@ -73,14 +73,16 @@ def test_404_is_tried_twice_more_and_then_told(site: Site, transport: Transport)
     assert len(site.requests("/gone")) == 3
 
 
-def test_403_and_422_are_not_tried_again_and_quote_the_archive(site: Site, transport: Transport) -> None:
+def test_403_is_tried_once_more_422_is_not_and_both_quote_the_archive(
+    site: Site, transport: Transport
+) -> None:
     site.always["/f"] = status(403, b'{"detail":{"code":"DAT-ZIP-111","message":"terms not accepted"}}')
     with pytest.raises(AnswerError, match=r"DAT-ZIP-111: terms not accepted.*accept its terms"):
         transport.get(f"{site.url}/f")
     site.always["/v"] = status(422, b'{"detail":[{"type":"less_than_equal"}]}')
     with pytest.raises(AnswerError, match="less_than_equal"):
         transport.get(f"{site.url}/v")
-    assert len(site.requests("/f")) == len(site.requests("/v")) == 1
+    assert (len(site.requests("/f")), len(site.requests("/v"))) == (2, 1)
 
 
 def test_429_that_stays_is_told_with_its_words(site: Site, transport: Transport) -> None:
@@ -527,6 +529,8 @@ def test_a_killed_download_goes_on_where_it_was(
         time.sleep(0.01)
     process.kill()
     process.wait()
+    while site.busy:  # the server notices late that nobody listens
+        time.sleep(0.01)
     kept = partial.stat().st_size
     assert 50_000 < kept < len(BAND) and not target.exists()
     site.pace, site.sent = 0.0, 0

@@ -142,6 +142,11 @@ class CdseArchive:
         """See `Archive.name`."""
         return self._name
 
+    @property
+    def windows(self) -> bool:
+        """See `Archive.windows`."""
+        return False
+
     def search(self, query: Query) -> Iterator[Product]:
         """See `Archive.search`."""
         if query.collection not in _COLLECTIONS:

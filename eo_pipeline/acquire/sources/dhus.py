@@ -109,6 +109,11 @@ class DhusArchive:
         """See `Archive.name`."""
         return self._name
 
+    @property
+    def windows(self) -> bool:
+        """See `Archive.windows`."""
+        return False
+
     def search(self, query: Query) -> Iterator[Product]:
         """See `Archive.search`."""
         if query.collection not in _COLLECTIONS:
@@ -291,10 +296,11 @@ class DhusArchive:
     def _told(self, error: AnswerError) -> ArchiveError:
         """An error status in the words of this source."""
         if error.status == 401:
-            return ArchiveError(
+            return AnswerError(
                 f"{self._name} ({self._url}) refuses user name and password. Correct EO_DHUS_USERNAME and "
-                "EO_DHUS_PASSWORD, or the keyring."
-            )
+                "EO_DHUS_PASSWORD, or the keyring.",
+                status=401, body=error.body, host=error.host,
+            )  # fmt: skip
         if error.status == 202:  # its retrieval has begun
             return ArchiveError(self._offline("the product"))
         if error.status in (403, 503) and ("quota" in error.body.lower() or "flows" in error.body.lower()):

@@ -22,6 +22,7 @@ import shapely.geometry
 from pystac_client.exceptions import APIError
 from pystac_client.stac_api_io import StacApiIO
 
+from eo_pipeline.acquire.answers import AnswerError, HostNotFoundError
 from eo_pipeline.acquire.download import beside, locked, sync_folder
 from eo_pipeline.acquire.products import Health, Product, Query, RemoteFile
 from eo_pipeline.acquire.sources.catalogue import (
@@ -34,7 +35,7 @@ from eo_pipeline.acquire.sources.catalogue import (
 )
 from eo_pipeline.acquire.sources.sas import SasAuth, SasTokens
 from eo_pipeline.acquire.sources.stac_items import product_of_item
-from eo_pipeline.acquire.transport import AnswerError, Auth, Transport
+from eo_pipeline.acquire.transport import Auth, Transport
 from eo_pipeline.errors import ArchiveError
 
 Method = Literal["POST", "GET"]
@@ -183,7 +184,7 @@ class ItemSearch:
         try:
             return self._read(asked, "POST")
         except ArchiveError as error:
-            if isinstance(error, AnswerError) and error.refused:
+            if isinstance(error, HostNotFoundError) or (isinstance(error, AnswerError) and error.refused):
                 raise
             try:
                 found = self._read(asked, "GET")
@@ -286,6 +287,11 @@ class StacArchive:
     def name(self) -> str:
         """See `Archive.name`."""
         return self._name
+
+    @property
+    def windows(self) -> bool:
+        """See `Archive.windows`."""
+        return True
 
     def search(self, query: Query) -> Iterator[Product]:
         """See `Archive.search`."""

@@ -39,7 +39,7 @@ _RADAR: Final = ("vv", "vh", "hh", "hv")
 _KEPT: Final = (
     "s2:", "earthsearch:", "proj:", "view:", "sat:", "sar:", "s1:", "mgrs:", "grid:", "processing:",
     "eo:cloud_cover", "eo:snow_cover", "platform", "datetime", "created", "updated", "sentinel:", "product:",
-    "simulated",
+    "eopf:datastrip_id", "simulated",
 )  # fmt: skip
 _PATHS: Final = dict(_METADATA.values())
 
