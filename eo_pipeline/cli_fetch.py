@@ -188,19 +188,19 @@ def _print_table(result: Completeness, *, planned: bool, every: bool) -> None:
     from rich.table import Table
 
     table = Table(title="Scenes per tile and dekad (旬)", title_justify="left")
-    names = ("here", "cloudy", "failed", "quarantined", "to fetch" if planned else "missing")
-    for name in ("tile", "dekad", "found", *names):
-        table.add_column(name, justify="left" if name in ("tile", "dekad") else "right")
-    table.add_column("why not")
+    names = ("found", "here", "cloudy", "failed", "quarantined", "to fetch" if planned else "missing")
+    totals = [sum(column) for column in zip(*map(_figures, result.dekads), strict=True)]
+    told = [n for n, total in enumerate(totals) if n < 2 or total]  # no empty columns
+    for name in ("tile", "dekad", *(names[n] for n in told), "why not"):
+        table.add_column(name, justify="left" if name in ("tile", "dekad", "why not") else "right")
     for rows in _folded(result.dekads, every=every):
         row = rows[0]
-        columns = [(r.found, r.usable, r.screened_out, r.failed, r.quarantined, r.missing) for r in rows]
-        figures = [str(sum(column) or "·") for column in zip(*columns, strict=True)]
+        figures = [str(sum(column) or "·") for column in zip(*map(_figures, rows), strict=True)]
         to_come = planned and row.missing
         style = "bold red" if row.empty and not (to_come or row.ahead) else None
         dekad = str(row.start) if len(rows) == 1 else f"{row.start} … {rows[-1].start}"
         why = _why(row) if len(rows) == 1 else f"{len(rows)} dekads {'yet to come' if row.ahead else 'full'}"
-        table.add_row(row.tile, dekad, *figures, why, style=style)
+        table.add_row(row.tile, dekad, *(figures[n] for n in told), why, style=style)
     console = Console()
     console.print(table)
     empty = [row for row in result.empty_dekads if not ((planned and row.missing) or row.ahead)]
@@ -209,6 +209,10 @@ def _print_table(result: Completeness, *, planned: bool, every: bool) -> None:
         console.print(f"{tile}: nothing usable in {count} dekads: {days}", highlight=False, soft_wrap=True)
     for note in result.notes:
         typer.echo(f"Note: {note}", err=True)
+
+
+def _figures(row: DekadReport) -> tuple[int, ...]:
+    return row.found, row.usable, row.screened_out, row.failed, row.quarantined, row.missing
 
 
 def _folded(rows: Sequence[DekadReport], *, every: bool) -> list[list[DekadReport]]:
