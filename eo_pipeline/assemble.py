@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eo_pipeline.acquire.sources.base import file_of
+from eo_pipeline.acquire.sources.base import address, file_of
 from eo_pipeline.cube.smoothing import array_of
 from eo_pipeline.cube.store import NODATA, SCALE, TileStore
 from eo_pipeline.engine import code_digest, write_atomic
@@ -259,9 +259,8 @@ def _inputs(run: SeasonRun) -> list[dict[str, Any]]:
             for file in sorted(looked_into)
         ]
     rows += [
-        {"role": "remote", "path": path.partition("?")[0].removeprefix("/vsicurl/")}
-        for path in sorted(paths)
-        if file_of(path) is None
+        {"role": "remote", "path": place.removeprefix("/vsicurl/")}
+        for place in sorted({address(path) for path in paths if file_of(path) is None})
     ]
     if season.source.radar:
         root = season.source.radar.root
