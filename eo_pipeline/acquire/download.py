@@ -315,8 +315,9 @@ class Download:
             os.fsync(handle)
         finally:
             os.close(handle)
-        self._partial.replace(self._target)
+        # in this order: a file that has its name is not looked at again, nor is what lies beside it
         self._sidecar.unlink(missing_ok=True)
+        self._partial.replace(self._target)
         sync_folder(self._target.parent)
 
 

@@ -101,6 +101,25 @@ def test_drafts_of_killed_processes_are_removed(site: Site, shelf: Shelf, tmp_pa
     assert list(folder.rglob("*.partial")) == [mine]
 
 
+def test_killed_between_its_last_two_moves_a_download_leaves_nothing(
+    site: Site, shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stock(shelf, site, count=1)
+    move = Path.replace
+
+    def killed(self: Path, target: Path) -> Path:
+        if target.suffix == ".jp2":
+            move(self, target)
+            raise SystemExit  # what comes after is not done
+        return move(self, target)
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(Path, "replace", killed)
+        fetcher(tmp_path, shelf).run()
+    assert fetcher(tmp_path, shelf).run().complete
+    assert without_marks(contents(tmp_path)) == expected(site, shelf, shelf.products)
+
+
 def test_the_scene_classification_comes_first_and_cloudy_bands_never(
     site: Site, shelf: Shelf, tmp_path: Path
 ) -> None:

@@ -166,8 +166,8 @@ class Bucket(Unpicklable):
             raise
         with partial.open("rb") as done:
             os.fsync(done.fileno())
+        beside(target, ".partial.json").unlink(missing_ok=True)  # before: see `download`
         partial.replace(target)
-        beside(target, ".partial.json").unlink(missing_ok=True)
         sync_folder(target.parent)
 
     @contextmanager
