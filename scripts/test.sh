@@ -8,6 +8,7 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 [ $# = 0 ] || exec .venv/bin/python -m pytest "$@"
 workers=$(python3 -c 'import os; print(min(4, len(os.sched_getaffinity(0))))')
 echo "==> $workers test processes"
-.venv/bin/python -m pytest -n "$workers" --dist loadgroup -q --ignore tests/e2e
+# a new database each: a test that commits leaves the one it used without what the migrations put in
+.venv/bin/python -m pytest -n "$workers" --dist loadgroup -q --create-db --ignore tests/e2e
 echo "==> The browser's tests, which share one site"
-exec .venv/bin/python -m pytest tests/e2e -q
+exec .venv/bin/python -m pytest tests/e2e -q --create-db
