@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from eo_pipeline.acquire.sources.base import address, file_of
 from eo_pipeline.cube.smoothing import array_of
 from eo_pipeline.cube.store import NODATA, SCALE, TileStore
-from eo_pipeline.engine import code_digest, write_atomic
+from eo_pipeline.engine import code_digest, read_file, write_atomic
 from eo_pipeline.errors import EngineError, RunFolderError
 from eo_pipeline.products.classify import CLASS_NODATA, CONFIDENCE, CONFIDENCE_NODATA, CROP_TYPE
 from eo_pipeline.products.growth_map import ANOMALY, ANOMALY_SCALE, GROWTH
@@ -34,6 +34,7 @@ from eo_pipeline.publish.contract import (
 )
 from eo_pipeline.run import SeasonRun
 from eo_pipeline.scenes.source import SkippedProduct
+from eo_pipeline.storage import Folder
 
 if TYPE_CHECKING:
     from eo_pipeline.plan import TilePlan
@@ -233,7 +234,7 @@ def _plain(value: Any) -> Any:
 def _models(run: SeasonRun) -> list[dict[str, Any]]:
     if run.training is None:
         return []
-    return [json.loads((run.stages.model / "card.json").read_text(encoding="utf-8"))]
+    return [json.loads(run.stages.model.read("card.json"))]
 
 
 def _inputs(run: SeasonRun) -> list[dict[str, Any]]:
@@ -351,10 +352,10 @@ class _Checksums:
     sums.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Folder) -> None:
         self.path = path
         try:
-            self.known: dict[str, Any] = json.loads(path.read_bytes())
+            self.known: dict[str, Any] = json.loads(read_file(path))
         except (OSError, ValueError):
             self.known = {}
 

@@ -63,6 +63,10 @@ SeasonFile = Annotated[Path, typer.Argument(help="The season file (TOML).", meta
 RunFolder = Annotated[Path, typer.Argument(help="A run folder, as `eo run` prints it.", metavar="RUN")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on stdout.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder for run folders, instead of [output] root.")]
+Work = Annotated[
+    str | None,
+    typer.Option("--work", help="Folder or s3://… for cubes and models, instead of [output] work."),
+]
 Workers = Annotated[
     int | None,
     typer.Option("--workers", min=0, help="Processes; all cores by default, 0 for this process alone."),
@@ -103,6 +107,7 @@ def _options(
 def plan(
     season: SeasonFile,
     out: Out = None,
+    work: Work = None,
     workers: Workers = None,
     block: BlockSize = None,
     as_json: Json = False,
@@ -111,7 +116,7 @@ def plan(
 
     Example: eo plan examples/tum-wheat.toml
     """
-    found = _plan(season, out, block)
+    found = _plan(season, out, work, block)
     facts = _plan_facts(found, workers)
     if as_json:
         _print_json(facts)
@@ -123,6 +128,7 @@ def plan(
 def ingest(
     season: SeasonFile,
     out: Out = None,
+    work: Work = None,
     scheduler: Scheduler = None,
     workers: Workers = None,
     block: BlockSize = None,
@@ -133,7 +139,7 @@ def ingest(
 
     Example: eo ingest season.toml
     """
-    with _season_run(season, out, scheduler, workers, block, quiet=as_json, fetch=fetch) as job:
+    with _season_run(season, out, work, scheduler, workers, block, quiet=as_json, fetch=fetch) as job:
         verdicts = job.verdicts
         skipped, clouds = job.plan.skipped, job.plan.clouds
         stores = {tile.name: str(job.stages.store(tile)) for tile in job.plan.tiles}
@@ -168,6 +174,7 @@ def ingest(
 def run(
     season: SeasonFile,
     out: Out = None,
+    work: Work = None,
     scheduler: Scheduler = None,
     workers: Workers = None,
     block: BlockSize = None,
@@ -180,7 +187,7 @@ def run(
     """
     from eo_pipeline.assemble import assemble
 
-    with _season_run(season, out, scheduler, workers, block, quiet=as_json, fetch=fetch) as job:
+    with _season_run(season, out, work, scheduler, workers, block, quiet=as_json, fetch=fetch) as job:
         manifest = assemble(job)
         folder, clouds = job.plan.folder, job.plan.clouds
         rejected = [row for row in manifest.inputs if row.get("rejected")]
@@ -201,7 +208,7 @@ def run(
         "estimates": len(estimates),
         "timings": manifest.timings,
         "worker_memory": memory,
-        "log": str(job.plan.work / "log.jsonl"),
+        "log": str(job.plan.work / ("log-*.jsonl" if job.plan.work.remote else "log.jsonl")),
     }
     if as_json:
         _print_json(facts)
@@ -224,6 +231,7 @@ def run(
 def classify(
     season: SeasonFile,
     out: Out = None,
+    work: Work = None,
     scheduler: Scheduler = None,
     workers: Workers = None,
     block: BlockSize = None,
@@ -233,7 +241,7 @@ def classify(
 
     Example: eo classify season.toml
     """
-    with _season_run(season, out, scheduler, workers, block, quiet=as_json) as job:
+    with _season_run(season, out, work, scheduler, workers, block, quiet=as_json) as job:
         _need_map(job)
         accuracy = job.accuracy_of_training()
         pixels = job.class_pixels()
@@ -249,6 +257,7 @@ def classify(
 def area(
     season: SeasonFile,
     out: Out = None,
+    work: Work = None,
     scheduler: Scheduler = None,
     workers: Workers = None,
     block: BlockSize = None,
@@ -258,7 +267,7 @@ def area(
 
     Example: eo area season.toml --json
     """
-    with _season_run(season, out, scheduler, workers, block, quiet=as_json) as job:
+    with _season_run(season, out, work, scheduler, workers, block, quiet=as_json) as job:
         _need_map(job)
         rows = job.area.rows
     _print_json(rows) if as_json else _print_rows(rows, "Areas")
@@ -268,6 +277,7 @@ def area(
 def growth(
     season: SeasonFile,
     out: Out = None,
+    work: Work = None,
     scheduler: Scheduler = None,
     workers: Workers = None,
     block: BlockSize = None,
@@ -277,7 +287,7 @@ def growth(
 
     Example: eo growth season.toml
     """
-    with _season_run(season, out, scheduler, workers, block, quiet=as_json) as job:
+    with _season_run(season, out, work, scheduler, workers, block, quiet=as_json) as job:
         rows = job.growth_rows
     _print_json(rows) if as_json else _print_rows(rows, "Growth")
 
@@ -324,21 +334,24 @@ def verify(folder: RunFolder, as_json: Json = False) -> None:
 
 # ---- shared
 # -------------------------------------------------------------------------------------------------
-def _plan(season: Path, out: Path | None, block: int | None) -> Plan:
+def _plan(season: Path, out: Path | None, work: str | None, block: int | None) -> Plan:
     from eo_pipeline.plan import make_plan
     from eo_pipeline.remote import acquire
 
-    found = _season(season, out)
+    found = _season(season, out, work)
     # windows are of what a search finds; everything else lies on the disk
     return make_plan(found, block=block, products=acquire(found, fetch=False, on_note=_note))
 
 
-def _season(path: Path, out: Path | None) -> Season:
+def _season(path: Path, out: Path | None, work: str | None) -> Season:
     from dataclasses import replace
 
     from eo_pipeline.season import read_season
+    from eo_pipeline.storage import Folder
 
     found = read_season(path)
+    if work is not None:
+        found = replace(found, work_root=Folder.of(work))
     return found if out is None else replace(found, output_root=out.resolve())
 
 
@@ -346,6 +359,7 @@ def _season(path: Path, out: Path | None) -> Season:
 def _season_run(
     season: Path,
     out: Path | None,
+    work: str | None,
     scheduler: str | None,
     workers: int | None,
     block: int | None,
@@ -354,7 +368,9 @@ def _season_run(
     fetch: bool = False,
 ) -> Iterator[SeasonRun]:
     """A run ready to go, alone on its work folder, with progress bars unless `quiet`."""
-    found = _season(season, out)
+    found = _season(season, out, work)
+    if found.work_root is not None:
+        found.work.check()
     products = None
     if found.source.sentinel and found.source.sentinel.providers:
         from eo_pipeline.cli_fetch import bytes_bar, tell_missing
@@ -536,6 +552,7 @@ def _print_plan(facts: Mapping[str, Any]) -> None:
         f"disk: at most {facts['disk_bytes'] / 1e9:.2f} GB"
     )
     _say(f"Time: about {facts['estimated_seconds_without_training']:.0f} s, and training where a map is made")
+    _say(f"Work folder: {facts['work']}")
     _say(f"Run folder: {facts['run']}")
 
 

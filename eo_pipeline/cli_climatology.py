@@ -43,7 +43,7 @@ def build(
         Path, typer.Argument(help="Folder of the climatology; a store a tile.", metavar="FOLDER")
     ],
     seasons: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(help="Past seasons: season files, .zarr of cubes, or run folders.", metavar="SEASON…"),
     ],
     *,
@@ -140,13 +140,14 @@ def show(
 
 
 # ---- seasons ----------------------------------------------------------------------------------------
-def _past(path: Path, indices: Sequence[str]) -> list[tuple[str, PastSeason]]:
-    """The seasons at a path, by tile."""
+def _past(season: str, indices: Sequence[str]) -> list[tuple[str, PastSeason]]:
+    """The seasons at a path or URL, by tile."""
     from eo_pipeline.cube.climatology import CubeSeason
 
+    path = Path(season)
     if path.is_dir() and (path / "run.json").is_file():
         return _past_run(path, indices)
-    views, _ = views_of(path, "")
+    views, _ = views_of(season, "")
     label = season_of(path).id if path.is_file() else ""
     for view in views:
         view.tile.require_whole()
@@ -155,7 +156,10 @@ def _past(path: Path, indices: Sequence[str]) -> list[tuple[str, PastSeason]]:
 
 def _label_of(view: CubeView) -> str:
     """A season's id where its cube lies in its work folder; else the year it ends in."""
-    work = view.path.resolve().parent.parent
+    if (path := view.path.local_path) is None:
+        cubes = view.path.parent
+        return cubes.parent.name if cubes.name == "cube" else str(view.steps[-1].end.year)
+    work = path.resolve().parent.parent
     return work.name if work.parent.name == ".work" else str(view.steps[-1].end.year)
 
 

@@ -23,7 +23,8 @@ cube_app = typer.Typer(
     help="""
 Look into a season cube: `info`, `plot`, `export`; and build a `climatology` of several seasons.
 
-CUBE is a season file, whose cubes `eo ingest` or `eo run` has made, or the .zarr of one tile.
+CUBE is a season file, whose cubes `eo ingest` or `eo run` has made, or the .zarr of one tile: a path or
+s3://….
 
 **Examples**
 
@@ -40,7 +41,10 @@ CUBE is a season file, whose cubes `eo ingest` or `eo run` has made, or the .zar
     no_args_is_help=True,
     rich_markup_mode="markdown",
 )
-Cube = Annotated[Path, typer.Argument(help="A season file, or the .zarr of a tile's cube.", metavar="CUBE")]
+Cube = Annotated[
+    str,
+    typer.Argument(help="A season file, or the .zarr of a tile's cube: a path or s3://….", metavar="CUBE"),
+]
 TileName = Annotated[
     str, typer.Option("--tile", help="One of the season's tiles; needed where it has several.")
 ]
@@ -219,25 +223,27 @@ def told() -> Iterator[None]:
         raise typer.Exit(2) from error
 
 
-def views_of(path: Path, tile: str) -> tuple[list[CubeView], bool]:
-    """The cubes at a path, and whether they are known to be simulated."""
+def views_of(cube: str, tile: str) -> tuple[list[CubeView], bool]:
+    """The cubes at a path or s3:// URL, and whether they are known to be simulated."""
     from eo_pipeline.cube.export import CubeView
+    from eo_pipeline.storage import Folder
 
+    if "://" in cube:
+        return [CubeView(Folder.of(cube))], False
+    path = Path(cube)
     if path.suffix == ".zarr" or (path / "zarr.json").is_file():
         return [CubeView(path)], _simulated_beside(path)
     season = season_of(path)
-    stores = sorted(_cubes(season).glob("*.zarr"))
-    if not stores:
+    cubes = season.work / "cube"
+    names = [name.removesuffix(".zarr") for name in cubes.folders() if name.endswith(".zarr")]
+    if not names:
         raise CubeError(
-            f"The season {season.id} has no cube yet (looked in {_cubes(season)}). `eo ingest {path}` makes "
+            f"The season {season.id} has no cube yet (looked in {cubes}). `eo ingest {path}` makes "
             "it, and `eo run` does with all that follows."
         )
-    if tile:
-        names = [store.stem for store in stores]
-        stores = [store for store in stores if store.stem == tile]
-        if not stores:
-            raise CubeError(f"The season {season.id} has no tile {tile}; it has {', '.join(names)}.")
-    return [CubeView(store) for store in stores], season.simulated
+    if tile and tile not in names:
+        raise CubeError(f"The season {season.id} has no tile {tile}; it has {', '.join(names)}.")
+    return [CubeView(cubes / f"{name}.zarr") for name in names if tile in ("", name)], season.simulated
 
 
 def season_of(path: Path) -> Season:
@@ -248,10 +254,6 @@ def season_of(path: Path) -> Season:
             f"{path} is a folder, but no .zarr. Give a season file or the .zarr of a tile's cube."
         )
     return read_season(path)
-
-
-def _cubes(season: Season) -> Path:
-    return season.output_root / ".work" / season.id / "cube"
 
 
 def _simulated_beside(store: Path) -> bool:

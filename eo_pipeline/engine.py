@@ -40,6 +40,7 @@ from eo_pipeline.tasks import (
     done_results,
     execute,
     forget,
+    read_file,
     shared_folder,
     task_key,
     write_atomic,
@@ -60,6 +61,7 @@ __all__ = [
     "execute",
     "forget",
     "locked",
+    "read_file",
     "task_key",
     "write_atomic",
 ]

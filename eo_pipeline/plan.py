@@ -32,6 +32,7 @@ from eo_pipeline.scenes.clouds import mask_bytes
 from eo_pipeline.scenes.sentinel2 import Sentinel2Product
 from eo_pipeline.scenes.source import SentinelSource, SkippedProduct, open_source
 from eo_pipeline.season import Season
+from eo_pipeline.storage import Folder
 
 #: Pixels × scenes × bands a worker screens and composes a second, measured on two cores; for the estimate
 #: only.
@@ -86,9 +87,9 @@ class Plan:
     skipped: tuple[SkippedProduct, ...]
 
     @property
-    def work(self) -> Path:
+    def work(self) -> Folder:
         """Where the season's cube, models and task markers live between runs."""
-        return self.season.output_root / ".work" / self.season.id
+        return self.season.work
 
     @property
     def folder(self) -> Path:

@@ -47,6 +47,7 @@ from eo_pipeline.products.sampling import require_probability_sample
 from eo_pipeline.publish.contract import read_manifest, read_series
 from eo_pipeline.scenes.clouds import SceneVerdict
 from eo_pipeline.stages import STAGES, Stages
+from eo_pipeline.storage import Folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,7 @@ class SeasonRun:
                 # markers of the old store must not vouch for the new one
                 for stage in STAGES:
                     if stage not in ("mask", "train"):
-                        shutil.rmtree(self.plan.work / "tasks" / stage / tile.name, ignore_errors=True)
+                        self.plan.work.delete_tree(f"tasks/{stage}/{tile.name}")
                 store.create(tile.layout)
             for index in self.plan.season.growth.indices:
                 store.require(tile.layout, array_of(index), "int16", NODATA, steps=True)
@@ -198,8 +199,9 @@ class SeasonRun:
         if self.plan.season.classify is None:
             return None
         kept = self.kept
-        if not (self.stages.model / "card.json").is_file() or not self.stages.out_of_fold.is_file():
-            shutil.rmtree(self.plan.work / "tasks" / "train", ignore_errors=True)
+        folds = self.stages.out_of_fold
+        if not self.stages.model.exists("card.json") or not folds.parent.exists(folds.name):
+            self.plan.work.delete_tree("tasks/train")
         with self.timed("train"):
             # in this process: one task, with threads of its own
             alone = Engine(workers=0)
@@ -216,14 +218,15 @@ class SeasonRun:
         """Curves and areas of classes, units and parcels."""
         _ = self.indices, self.crop_map
         tasks = self.stages.curves(self.kept)
-        if lost := [task for task in tasks if not Path(task.arguments["output"]).is_file()]:
-            for task in lost:
+        there = set(self.plan.work.names("curves"))
+        for task in tasks:
+            if f"curves/{task.tile}/{task.arguments['output'].name}" not in there:
                 forget(task)
         self._run("curves", tasks)
         indices = self.plan.season.growth.indices
         return merge(
             [
-                read_sums(Path(task.arguments["output"]), dates=task.arguments["dates"], indices=indices)
+                read_sums(task.arguments["output"], dates=task.arguments["dates"], indices=indices)
                 for task in tasks
             ]
         )
@@ -329,13 +332,19 @@ class SeasonRun:
         return document
 
 
-def _sweep(work: Path) -> None:
-    """Remove what runs that were killed had begun to write; whoever holds the lock is alone here."""
-    for path in work.rglob(".*.partial"):
-        if path.is_file():  # a folder is a cube in the making, which is made anew
-            path.unlink(missing_ok=True)
-    for path in work.glob(".model-*"):
-        shutil.rmtree(path, ignore_errors=True)
+def _sweep(work: Folder) -> None:
+    """Remove what runs that were killed had begun to write; whoever holds the lock is alone here.
+
+    In S3 there is nothing of the kind: an object is there whole or not at all.
+    """
+    path = work.local_path
+    if path is None:
+        return
+    for draft in path.rglob(".*.partial"):
+        if draft.is_file():  # a folder is a cube in the making, which is made anew
+            draft.unlink(missing_ok=True)
+    for draft in path.glob(".model-*"):
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def _describe_reference(run: SeasonRun, reference: Reference) -> dict[str, Any]:

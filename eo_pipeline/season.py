@@ -16,7 +16,8 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Final, Literal, cast, get_args
 
-from eo_pipeline.errors import SeasonFileError
+from eo_pipeline.errors import SeasonFileError, StorageError
+from eo_pipeline.storage import Folder
 
 Step = Literal["dekad", "native"]
 Layout = Literal["bands", "dates", "safe"]
@@ -165,7 +166,11 @@ class GrowthSpec:
 
 @dataclass(frozen=True, slots=True)
 class Season:
-    """A season file, checked. `document` is the TOML as it was read, for the record in run.json."""
+    """A season file, checked. `document` is the TOML as it was read, for the record in run.json.
+
+    Run folders lie in `output_root`, and what lives between runs in `work_root` (where that is None, `.work`
+    in `output_root`), each in a folder of the season's id.
+    """
 
     path: Path
     id: str
@@ -181,7 +186,13 @@ class Season:
     area: AreaSpec
     growth: GrowthSpec
     output_root: Path
+    work_root: Folder | None
     document: Mapping[str, Any] = field(repr=False, compare=False)
+
+    @property
+    def work(self) -> Folder:
+        """Where the season's cube, models and task markers live between runs."""
+        return (self.work_root or Folder.of(self.output_root / ".work")) / self.id
 
 
 _MISSING: Final = object()
@@ -287,6 +298,16 @@ class _Table:
     def places(self, key: str) -> tuple[Path, ...]:
         return tuple(self._resolve(key, item, must_exist=True) for item in self.texts(key, []))
 
+    def storage(self, key: str) -> Folder | None:
+        """A path, relative to the season file, or an s3:// URL; None where the key is absent."""
+        text = self.text(key, "")
+        if "://" not in text:
+            return Folder.of(self._resolve(key, text, must_exist=False)) if text else None
+        try:
+            return Folder.of(text)
+        except StorageError as error:
+            raise self.fail(key, f"= {text!r}: {error}") from None
+
     def _resolve(self, key: str, text: str, *, must_exist: bool) -> Path:
         path = Path(text).expanduser()
         resolved = (path if path.is_absolute() else self.file.parent / path).resolve()
@@ -352,6 +373,7 @@ def read_season(path: Path | str) -> Season:
         raise SeasonFileError(
             f"{file}: [classify] needs the map's classes; add a [[classes]] table for each."
         )
+    output = _Table(file, "output", document["output"], ("root", "work"))
     return Season(
         path=file,
         id=identity,
@@ -366,9 +388,8 @@ def read_season(path: Path | str) -> Season:
         classify=classify,
         area=_area(file, document.get("area", {})),
         growth=_growth(file, document.get("growth", {})),
-        output_root=cast(
-            Path, _Table(file, "output", document["output"], ("root",)).place("root", must_exist=False)
-        ),
+        output_root=cast(Path, output.place("root", must_exist=False)),
+        work_root=output.storage("work"),
         document=document,
     )
 

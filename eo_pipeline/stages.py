@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from eo_pipeline.acquire.sources.base import stamp
@@ -26,6 +25,7 @@ from eo_pipeline.products.zonal import ZoneUnit, read_units
 from eo_pipeline.publish.contract import MANIFEST
 from eo_pipeline.scenes.cloudless import package_version
 from eo_pipeline.scenes.clouds import mask_scene
+from eo_pipeline.storage import Folder
 
 #: In the order they run.
 STAGES: Final = ("mask", "ingest", "radar", "screen", "index", "train", "classify", "curves", "growth")
@@ -44,30 +44,33 @@ class Stages:
     plan: Plan
 
     # ---- where things lie -------------------------------------------------------------------------------
-    def store(self, tile: TilePlan) -> Path:
+    def store(self, tile: TilePlan) -> Folder:
         """The tile's cube."""
         return self.plan.work / "cube" / f"{tile.name}.zarr"
 
-    def mask_file(self, tile: TilePlan, number: int) -> Path:
-        """Usable pixels of one scene of a tile."""
-        scene = tile.tile.scenes[number]
-        return self.plan.work / "mask" / tile.name / f"{scene.date:%Y%m%d}-{tile.tokens[number][:12]}.npz"
+    def mask_name(self, tile: TilePlan, number: int) -> str:
+        """The name of the mask of one scene of a tile."""
+        return f"{tile.tile.scenes[number].date:%Y%m%d}-{tile.tokens[number][:12]}"
 
-    def sums_file(self, block: Block) -> Path:
+    def mask_file(self, tile: TilePlan, number: int) -> Folder:
+        """Usable pixels of one scene of a tile."""
+        return self.plan.work / "mask" / tile.name / f"{self.mask_name(tile, number)}.npz"
+
+    def sums_file(self, block: Block) -> Folder:
         """Sums of the block's curves."""
         return self.plan.work / "curves" / block.tile / f"{block.id}.npz"
 
     @property
-    def model(self) -> Path:
+    def model(self) -> Folder:
         """The model folder."""
         return self.plan.work / "model"
 
     @property
-    def out_of_fold(self) -> Path:
+    def out_of_fold(self) -> Folder:
         """Out-of-fold predictions of the samples."""
         return self.plan.work / "out_of_fold.json"
 
-    def marker(self, stage: str, tile: str, block: str) -> Path:
+    def marker(self, stage: str, tile: str, block: str) -> Folder:
         """The file that says the task is done."""
         return self.plan.work / "tasks" / stage / tile / f"{block}.json"
 
@@ -225,9 +228,9 @@ class Stages:
             Task(
                 "mask",
                 tile.name,
-                self.mask_file(tile, number).stem,
+                self.mask_name(tile, number),
                 self.mask_key(tile, number),
-                self.marker("mask", tile.name, self.mask_file(tile, number).stem),
+                self.marker("mask", tile.name, self.mask_name(tile, number)),
                 mask_scene,
                 {
                     "scene": scene,

@@ -11,6 +11,7 @@ import functools
 import os
 import secrets
 import shutil
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,8 @@ from eo_pipeline.errors import StorageError
 _S3: Final = "s3://"
 #: Requests in flight when many small objects are read; a request waits on the network, not on a core.
 _AT_ONCE: Final = 32
+#: What a remote file that is read in parts is asked for at least, in bytes.
+_BUFFER: Final = 1 << 16
 #: A temporary file as old as this belongs to a writer that was killed.
 _STALE_SECONDS: Final = 3600.0
 #: Where S3 credentials can come from; with none of these a request would look for the metadata service of
@@ -263,6 +266,15 @@ class Folder:
             listed = self._store().list(where or None, chunk_size=1000)
             return sorted(item["path"][cut:] for batch in listed for item in batch)
 
+    def folders(self) -> list[str]:
+        """Names of the folders that lie directly in it, sorted."""
+        if not self.remote:
+            path = Path(self.url)
+            return sorted(entry.name for entry in path.iterdir() if entry.is_dir()) if path.is_dir() else []
+        with self.telling(""):
+            found = self._store().list_with_delimiter(self.prefix or None)
+        return sorted(name.rstrip("/").rpartition("/")[2] for name in found["common_prefixes"])
+
     def sweep(self, *, older_than: float = _STALE_SECONDS) -> int:
         """Remove what killed writers left in this very folder; gives the number of files. S3 has none."""
         if self.remote or not Path(self.url).is_dir():
@@ -278,6 +290,59 @@ class Folder:
                     except FileNotFoundError:  # its writer has just finished
                         continue
         return swept
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[Any]:
+        """A binary file to read parts of; in S3 a part is one request of its range.
+
+        Raises
+        ------
+        FileNotFoundError
+            There is no such file.
+        StorageError
+            The storage cannot be reached, or refuses.
+        """
+        if not self.remote:
+            with self._path(name).open("rb") as stream:
+                yield stream
+            return
+        import obstore
+
+        with self.telling(name):
+            yield obstore.open_reader(self._store(), self._key(name), buffer_size=_BUFFER)
+
+    def bytes_of(self, prefix: str = "") -> int:
+        """What the files below a sub-folder take, in bytes."""
+        if not self.remote:
+            return sum((Path(self.url) / name).stat().st_size for name in self.names(prefix))
+        with self.telling(prefix):
+            listed = self._store().list(self._key(prefix) if prefix else self.prefix or None)
+            return sum(item["size"] for batch in listed for item in batch)
+
+    # ---- whole folders, for libraries that know only paths ----------------------------------------------
+    @contextmanager
+    def filling(self) -> Iterator[Path]:
+        """A local folder to write to: this one, or where it is remote one whose files are sent at the end."""
+        if (path := self.local_path) is not None:
+            yield path
+            return
+        with tempfile.TemporaryDirectory() as space:
+            made = Path(space, self.name)
+            yield made
+            for name in Folder.of(made).names():
+                self.write(name, (made / name).read_bytes())
+
+    @contextmanager
+    def fetched(self) -> Iterator[Path]:
+        """A local folder to read from: this one, or where it is remote a copy that goes at the end."""
+        if (path := self.local_path) is not None:
+            yield path
+            return
+        with tempfile.TemporaryDirectory() as space:
+            copy = Folder.of(Path(space, self.name))
+            for name, content in self.read_many(self.names()).items():
+                copy.write(name, content)
+            yield Path(copy.url)
 
     # ---- other libraries --------------------------------------------------------------------------------
     def zarr_store(self, name: str = "", *, read_only: bool = False) -> Any:
@@ -337,7 +402,10 @@ class Folder:
 
     @contextmanager
     def telling(self, name: str) -> Iterator[None]:
-        """Turn the storage's errors into ones that say what to do."""
+        """Turn the storage's errors into ones that say what to do; local ones are left alone."""
+        if not self.remote:
+            yield
+            return
         from obstore.exceptions import BaseError
 
         try:
@@ -364,6 +432,10 @@ class Folder:
         else:
             why = f"{server} answered: {reason.partition('Debug source')[0].strip()[:300]}"
         return StorageError(f"{where}: {why}. What was written before is kept.")
+
+
+#: A file or folder, by its path or as a `Folder`.
+Place = Path | Folder
 
 
 def _checked(name: str) -> str:

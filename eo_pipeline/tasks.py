@@ -20,13 +20,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from eo_pipeline.errors import EngineError
-from eo_pipeline.storage import Folder
+from eo_pipeline.storage import Folder, Place
 
 #: Packages whose source decides what a task writes.
 _CODE: Final = ("acquire", "cube", "products", "scenes", "grid.py")
 
 Result = dict[str, Any]
-Marker = Path | Folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +39,7 @@ class Task:
     tile: str
     block: str
     key: str
-    marker: Marker
+    marker: Place
     function: Callable[..., Result]
     arguments: Mapping[str, Any]
     weight: float = 1.0
@@ -93,9 +92,14 @@ def task_key(stage: str, *parts: object) -> str:
 
 
 # ---- markers ------------------------------------------------------------------------------------------
-def write_atomic(path: Path, content: bytes) -> None:
+def write_atomic(path: Place, content: bytes) -> None:
     """Write a file so that a reader sees the old or the new one whole."""
-    Folder.of(path.parent).write(path.name, content)
+    place(path).write(path.name, content)
+
+
+def read_file(path: Place) -> bytes:
+    """What a file holds."""
+    return place(path).read(path.name)
 
 
 def forget(task: Task) -> None:
@@ -103,7 +107,7 @@ def forget(task: Task) -> None:
     place(task.marker).delete(task.marker.name)
 
 
-def done_result(marker: Marker, key: str) -> Result | None:
+def done_result(marker: Place, key: str) -> Result | None:
     """The result a marker holds, if it is of this very key."""
     try:
         content = place(marker).read(marker.name)
@@ -134,9 +138,9 @@ def done_results(tasks: Sequence[Task]) -> dict[int, Result]:
     return results
 
 
-def place(marker: Marker) -> Folder:
-    """The folder a marker lies in."""
-    return Folder(_folder_url(marker))
+def place(file: Place) -> Folder:
+    """The folder a file lies in."""
+    return Folder(_folder_url(file))
 
 
 def shared_folder(tasks: Iterable[Task]) -> Path | None:
@@ -147,8 +151,8 @@ def shared_folder(tasks: Iterable[Task]) -> Path | None:
     return Path(os.path.commonpath(parents))
 
 
-def _folder_url(marker: Marker) -> str:
-    return marker.parent.url if isinstance(marker, Folder) else os.path.abspath(marker.parent)  # noqa: PTH100
+def _folder_url(file: Place) -> str:
+    return file.parent.url if isinstance(file, Folder) else os.path.abspath(file.parent)  # noqa: PTH100
 
 
 def _result_in(content: bytes, key: str) -> Result | None:

@@ -27,6 +27,7 @@ from eo_pipeline.cube.store import NODATA, TileStore, decode, encode, make_array
 from eo_pipeline.engine import Result
 from eo_pipeline.errors import CubeError
 from eo_pipeline.grid import BLOCK, Block, Grid, cut
+from eo_pipeline.storage import Place
 
 #: Dekads of a year.
 DEKADS: Final = 36
@@ -78,7 +79,7 @@ class CubeSeason:
     """
 
     label: str
-    store: Path
+    store: Place
     kept: tuple[bool, ...] = ()
 
     @property

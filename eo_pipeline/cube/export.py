@@ -25,9 +25,10 @@ from eo_pipeline.cube.ingest import judge_steps, tested_bands
 from eo_pipeline.cube.radar import BACKSCATTER, CHANNELS, COUNT, DB_SCALE, ORBITS
 from eo_pipeline.cube.smoothing import array_of
 from eo_pipeline.cube.store import NODATA, SCALE, TileStore, encode
-from eo_pipeline.errors import CubeError
+from eo_pipeline.errors import CubeError, StorageError
 from eo_pipeline.grid import Block, Grid, TimeStep, cut
 from eo_pipeline.scenes.verdicts import SceneVerdict
+from eo_pipeline.storage import Folder, Place
 
 Format = Literal["cog", "gtiff"]
 #: Arrays [step, y, x] that can be exported by their name, with the value that means nothing.
@@ -65,14 +66,14 @@ class StepFacts:
 class CubeView:
     """A tile's cube that somebody looks at."""
 
-    def __init__(self, path: Path) -> None:
-        if not (path / "zarr.json").is_file():
+    def __init__(self, path: Place) -> None:
+        self.path = Folder.of(path)
+        if not self.path.exists("zarr.json"):
             raise CubeError(
                 f"There is no cube at {path} yet. `eo ingest SEASON.toml` makes it, and `eo run` does with "
                 "all that follows."
             )
-        self.path = path
-        self.tile = TileStore(path)
+        self.tile = TileStore(self.path)
         attributes = self.tile.group.attrs.asdict()
         if "bands" not in attributes or "steps" not in attributes:
             raise CubeError(f"{path} is a Zarr group, but no season cube. Give the .zarr of a tile's cube.")
@@ -91,7 +92,7 @@ class CubeView:
     @functools.cached_property
     def arrays(self) -> tuple[str, ...]:
         """Names of its arrays."""
-        return tuple(sorted(place.parent.name for place in self.path.glob("*/zarr.json")))
+        return tuple(name for name in self.path.folders() if (self.path / name).exists("zarr.json"))
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -101,18 +102,17 @@ class CubeView:
     @functools.cached_property
     def bytes(self) -> int:
         """What it takes on the disk."""
-        return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
+        return self.path.bytes_of()
 
     @functools.cached_property
     def verdicts(self) -> tuple[SceneVerdict, ...]:
         """Of each step, as the last screening found it; none where a block was not screened yet."""
-        folder = self.path.parent.parent / "tasks" / "screen" / self.name
+        names = [f"{block.id}.json" for block in self.blocks]
         try:
-            counts = [
-                json.loads((folder / f"{block.id}.json").read_bytes())["result"] for block in self.blocks
-            ]
+            found = (self.path.parent.parent / "tasks" / "screen" / self.name).read_many(names)
+            counts = [json.loads(found[name])["result"] for name in names]
             return judge_steps(self.steps, counts, tested=bool(tested_bands(self.bands)))
-        except (OSError, ValueError, KeyError, IndexError):
+        except (OSError, ValueError, KeyError, IndexError, StorageError):
             return ()
 
     @property

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,6 +34,7 @@ from eo_pipeline.scenes.outliers import (
 )
 from eo_pipeline.scenes.verdicts import SceneVerdict, verdict_of_counts
 from eo_pipeline.season import MaskRule
+from eo_pipeline.storage import Place
 
 Window = tuple[int, int, int, int]
 
@@ -68,11 +68,11 @@ def ingest_step(
     number: int,
     step: TimeStep,
     scenes: Sequence[Scene],
-    mask_files: Sequence[Path],
+    mask_files: Sequence[Place],
     bands: Sequence[str],
     masks: Sequence[MaskRule],
     owned: Window | None,
-    store: Path,
+    store: Place,
 ) -> Result:
     """Compose step `number` of one block from the scenes of that step, and write it to the cube.
 
@@ -358,7 +358,7 @@ def _spread(line: NDArray[np.int16], zoom: int, start: int, out: NDArray[np.int1
 def screen_block(
     *,
     block: Block,
-    store: Path,
+    store: Place,
     bands: Sequence[str],
     steps: Sequence[TimeStep],
     tested: Sequence[str] | None = None,

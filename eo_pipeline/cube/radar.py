@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 import numpy as np
@@ -21,6 +20,7 @@ from eo_pipeline.cube.store import NODATA, Layout, TileStore, make_array
 from eo_pipeline.engine import Result
 from eo_pipeline.errors import CubeError, SourceError
 from eo_pipeline.grid import Block, Grid, TimeStep
+from eo_pipeline.storage import Place
 
 Orbit = Literal["ascending", "descending"]
 ORBITS: Final[tuple[Orbit, ...]] = get_args(Orbit)
@@ -131,7 +131,7 @@ def radar_step(
     step: TimeStep,
     passes: Sequence[RadarPass],
     owned: Window | None,
-    store: Path,
+    store: Place,
 ) -> Result:
     """Compose step `number` of one block from the passes of that step, and write it to the cube.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +13,7 @@ from eo_pipeline.cube.series import smooth
 from eo_pipeline.cube.store import TileStore, encode
 from eo_pipeline.engine import Result
 from eo_pipeline.grid import Block
+from eo_pipeline.storage import Place
 
 #: Pixels smoothed at a time: bounds the float copies whatever the block's size.
 _CHUNK = 65_536
@@ -37,7 +37,7 @@ def observed_index(reflectance: NDArray[np.float32], bands: Sequence[str], index
 def smooth_block(
     *,
     block: Block,
-    store: Path,
+    store: Place,
     kept: Sequence[bool],
     bands: Sequence[str],
     dates: Sequence[date],

@@ -19,7 +19,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -29,9 +28,9 @@ from numpy.typing import NDArray
 from eo_pipeline.cube.composite import NODATA as _NODATA
 from eo_pipeline.cube.composite import age_of_seen
 from eo_pipeline.cube.shards import CODEC, LEVEL, chunk_of, shard_side, use_fast_reading, write_shards
-from eo_pipeline.engine import write_atomic
 from eo_pipeline.errors import CubeError
 from eo_pipeline.grid import Block, Grid, TimeStep
+from eo_pipeline.storage import Folder, Place
 
 SCALE: Final = 10_000
 NODATA: Final = _NODATA
@@ -93,12 +92,13 @@ def decode(numbers: NDArray[np.int16]) -> NDArray[np.float32]:
     return values
 
 
-def open_group(path: Path, mode: Literal["r", "r+", "w"]) -> Any:
+def open_group(path: Place, mode: Literal["r", "r+", "w"]) -> Any:
     """The Zarr group at a place: the only door to a store, whatever it lies on."""
     import zarr
 
     use_fast_reading()
-    return zarr.open_group(str(path), mode=mode, zarr_format=3)
+    store = Folder.of(path).zarr_store(read_only=mode == "r")
+    return zarr.open_group(store, mode=mode, zarr_format=3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +110,13 @@ class Record:
 
 
 class TileStore:
-    """A tile's Zarr store. Cheap to make: opens the group at the first use."""
+    """A tile's Zarr store, in a local folder or in S3. Cheap to make: opens the group at the first use."""
 
     _RECORD: Final = "updates.json"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Place) -> None:
         self.path = path
+        self.folder = Folder.of(path)
         self._group: Any = None
         self._arrays: dict[str, Any] = {}
 
@@ -123,14 +124,16 @@ class TileStore:
     def group(self) -> Any:
         """The Zarr group."""
         if self._group is None:
-            self._group = open_group(self.path, "r+")
+            with self.folder.telling(""):
+                self._group = open_group(self.folder, "r+")
         return self._group
 
     def array(self, name: str) -> Any:
         """One array of the group, opened once."""
         if name not in self._arrays:
             try:
-                self._arrays[name] = self.group[name]
+                with self.folder.telling(name):
+                    self._arrays[name] = self.group[name]
             except (KeyError, FileNotFoundError) as error:
                 raise CubeError(
                     f"{self.path} has no array {name}: the stage that makes it has not run. Run `eo run`."
@@ -139,20 +142,30 @@ class TileStore:
 
     def matches(self, layout: Layout) -> bool:
         """Whether a store of this very layout is there."""
-        if not (self.path / "zarr.json").is_file():
+        if not self.folder.exists("zarr.json"):
             return False
         return bool(self.group.attrs.asdict() == _attributes(layout))
 
     def create(self, layout: Layout) -> None:
-        """Make the store anew, without pixels."""
-        if self.path.exists():
-            shutil.rmtree(self.path)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_name(f".{self.path.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
+        """Make the store anew, without pixels.
+
+        A local one takes its name when it is complete. In S3 nothing can be renamed: there the attributes
+        come last, and until then `matches` says no.
+        """
         self._group = None
         self._arrays.clear()
-        group = open_group(partial, "w")
+        self.folder.delete_tree()
+        path = self.folder.local_path
+        partial = path and path.with_name(f".{path.name}.partial")
+        if partial is not None:
+            shutil.rmtree(partial, ignore_errors=True)
+        with self.folder.telling(""):
+            self._fill(open_group(partial or self.folder, "w"), layout)
+        if partial is not None and path is not None:
+            partial.replace(path)
+
+    @staticmethod
+    def _fill(group: Any, layout: Layout) -> None:
         times, (height, width) = len(layout.steps), layout.grid.shape
         plane, lead = (times, height, width), (1, *layout.side)
         shape, shard = (times, len(layout.bands), height, width), (1, len(layout.bands), *layout.side)
@@ -163,14 +176,14 @@ class TileStore:
         make_array(group, "usable", shape=plane, shard=whole, dtype="uint8", fill=0)
         make_array(group, "age_days", shape=plane, shard=whole, dtype="int16", fill=-1)
         group.attrs.update(_attributes(layout))
-        partial.replace(self.path)
 
     def require(self, layout: Layout, name: str, dtype: str, fill: int, *, steps: bool = False) -> None:
         """An array of results, `[y, x]` or with `steps` `[step, y, x]`, made if it is not there."""
-        if name not in self.group:
-            lead = (len(layout.steps),) if steps else ()
-            shape, shard = (*lead, *layout.grid.shape), (*lead, *layout.product_side)
-            make_array(self.group, name, shape=shape, shard=shard, dtype=dtype, fill=fill)
+        with self.folder.telling(name):
+            if name not in self.group:
+                lead = (len(layout.steps),) if steps else ()
+                shape, shard = (*lead, *layout.grid.shape), (*lead, *layout.product_side)
+                make_array(self.group, name, shape=shape, shard=shard, dtype=dtype, fill=fill)
 
     # ---- pixels -----------------------------------------------------------------------------------------
     def write(self, name: str, block: Block, values: NDArray[Any], *, step: int | None = None) -> None:
@@ -182,14 +195,16 @@ class TileStore:
         array = self.array(name)
         values = (values if step is None else values[None]).astype(array.dtype, copy=False)
         start = (*((step or 0, 0)[: array.ndim - 2]), block.row, block.col)
-        if not write_shards(array, values, start):
-            window = [slice(first, first + n) for first, n in zip(start, values.shape, strict=True)]
-            array[tuple(window)] = values
+        with self.folder.telling(name):
+            if not write_shards(array, values, start):
+                window = [slice(first, first + n) for first, n in zip(start, values.shape, strict=True)]
+                array[tuple(window)] = values
 
     def read(self, name: str, block: Block | None = None) -> NDArray[Any]:
         """Read one block of an array, or all of it."""
         rows, cols = block.slices if block else (slice(None), slice(None))
-        return np.asarray(self.array(name)[..., rows, cols])
+        with self.folder.telling(name):
+            return np.asarray(self.array(name)[..., rows, cols])
 
     def read_values(self, name: str, block: Block) -> NDArray[np.float32]:
         """Read one block of an int16 array as float32, NaN where nothing was measured."""
@@ -200,9 +215,10 @@ class TileStore:
         rows, cols = block.slices
         array = self.array("reflectance")
         out = np.empty((array.shape[0], len(wanted), block.height, block.width), dtype=np.int16)
-        for n, name in enumerate(wanted):
-            number = bands.index(name)
-            out[:, n] = array[:, number : number + 1, rows, cols][:, 0]
+        with self.folder.telling("reflectance"):
+            for n, name in enumerate(wanted):
+                number = bands.index(name)
+                out[:, n] = array[:, number : number + 1, rows, cols][:, 0]
         return out
 
     def read_usable(self, block: Block, kept: Sequence[bool] = ()) -> NDArray[np.bool_]:
@@ -250,7 +266,7 @@ class TileStore:
     def record(self) -> Record:
         """What is being updated."""
         try:
-            document = json.loads((self.path / self._RECORD).read_bytes())
+            document = json.loads(self.folder.read(self._RECORD))
             return Record(tuple(int(n) for n in document["updating"]), int(document["opened"]))
         except FileNotFoundError:
             return Record()
@@ -317,12 +333,13 @@ class TileStore:
 
     def _note(self, record: Record) -> None:
         document = {"updating": list(record.updating), "opened": record.opened}
-        write_atomic(self.path / self._RECORD, json.dumps(document).encode())
+        self.folder.write(self._RECORD, json.dumps(document).encode())
 
     def _sweep(self) -> None:
-        # what a killed process had not yet given its name
-        for left in self.path.rglob("*.partial"):
-            left.unlink(missing_ok=True)
+        # what a killed process had not yet given its name; in S3 nothing has none
+        if (path := self.folder.local_path) is not None:
+            for left in path.rglob("*.partial"):
+                left.unlink(missing_ok=True)
 
 
 @njit(nogil=True, cache=True)

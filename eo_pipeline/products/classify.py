@@ -9,7 +9,6 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,11 +17,12 @@ from numpy.typing import NDArray
 
 from eo_pipeline.cube.features import read_features
 from eo_pipeline.cube.store import Layout, TileStore
-from eo_pipeline.engine import Progress, Result, write_atomic
+from eo_pipeline.engine import Progress, Result, read_file, write_atomic
 from eo_pipeline.errors import ModelError, SampleError
 from eo_pipeline.grid import Block
 from eo_pipeline.products.samples import Samples, samples_from_cube, samples_from_npz
 from eo_pipeline.season import Season
+from eo_pipeline.storage import Folder, Place
 
 if TYPE_CHECKING:
     from models.crop_type import CropTypeModel
@@ -48,7 +48,7 @@ _BATCH: Final = 8192
 
 
 def training_samples(
-    season: Season, layouts: Sequence[Layout], stores: Sequence[Path], kept: Sequence[Sequence[bool]]
+    season: Season, layouts: Sequence[Layout], stores: Sequence[Place], kept: Sequence[Sequence[bool]]
 ) -> Samples:
     """The samples of the season as training arrays, in the model's channel order."""
     spec = season.classify
@@ -64,10 +64,10 @@ def train_map(
     *,
     season: Season,
     layouts: Sequence[Layout],
-    stores: Sequence[Path],
+    stores: Sequence[Place],
     kept: Sequence[Sequence[bool]],
-    model: Path,
-    out_of_fold: Path,
+    model: Place,
+    out_of_fold: Place,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Result:
     """Cross-validate and train; a task of the engine. Writes the model folder and the out-of-fold
@@ -103,7 +103,8 @@ def train_map(
         accuracy["cross_validation_all_channels"] = describe_validation(
             _validated(season, everything, steps), season, spec.npz_bands
         )
-    network.with_metrics(cross_validation=accuracy["cross_validation"]["model"]).save(model)
+    with Folder.of(model).filling() as folder:
+        network.with_metrics(cross_validation=accuracy["cross_validation"]["model"]).save(folder)
     _save_out_of_fold(out_of_fold, samples, validation)
     return {
         "accuracy": accuracy,
@@ -209,7 +210,7 @@ def describe_validation(
     }
 
 
-def _save_out_of_fold(path: Path, samples: Samples, validation: CrossValidation) -> None:
+def _save_out_of_fold(path: Place, samples: Samples, validation: CrossValidation) -> None:
     """Truth, prediction and group of every sample: what a model-based area estimate is made of."""
     document = {
         "truth": samples.labels.tolist(),
@@ -221,13 +222,14 @@ def _save_out_of_fold(path: Path, samples: Samples, validation: CrossValidation)
 
 
 @functools.lru_cache(maxsize=2)
-def _load(folder: str, digest: str) -> CropTypeModel:
+def _load(folder: Folder, digest: str) -> CropTypeModel:
     """A model, kept by the worker from block to block; `digest` tells a new model in the same folder."""
     from models.crop_type import CropTypeModel
     from models.errors import ModelError as LoadError
 
     try:
-        return CropTypeModel.load(folder)
+        with folder.fetched() as path:
+            return CropTypeModel.load(path)
     except LoadError as error:
         raise ModelError(str(error)) from error
 
@@ -235,12 +237,12 @@ def _load(folder: str, digest: str) -> CropTypeModel:
 def classify_block(
     *,
     block: Block,
-    store: Path,
+    store: Place,
     kept: Sequence[bool],
     bands: Sequence[str],
     features: Sequence[str],
     codes: Mapping[str, int],
-    model: Path,
+    model: Place,
     model_key: str,
 ) -> Result:
     """Map one block: `crop_type` uint8 (class codes, 0 nodata) and `confidence` uint8 (percent, 255 nodata).
@@ -253,7 +255,7 @@ def classify_block(
     dict
         `pixels`: pixels mapped, a class code.
     """
-    network = _load(str(model), model_key)
+    network = _load(Folder.of(model), model_key)
     tile = TileStore(store)
     series = read_features(tile, block, features, bands, kept)  # (step, feature, y, x)
     flat = series.reshape(*series.shape[:2], -1)
@@ -275,7 +277,7 @@ def classify_block(
     return {"pixels": {str(code): int(counts[code]) for code in np.flatnonzero(counts)}}
 
 
-def read_out_of_fold(path: Path) -> dict[str, NDArray[Any]]:
+def read_out_of_fold(path: Place) -> dict[str, NDArray[Any]]:
     """What `train_map` kept of the folds: truth, predicted, groups, shape_ids."""
-    document = json.loads(path.read_bytes())
+    document = json.loads(read_file(path))
     return {name: np.array(values) for name, values in document.items()}

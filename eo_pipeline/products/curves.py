@@ -9,7 +9,6 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -17,9 +16,10 @@ from numpy.typing import NDArray
 
 from eo_pipeline.cube.smoothing import array_of, observed_index
 from eo_pipeline.cube.store import NODATA, SCALE, TileStore, encode
-from eo_pipeline.engine import Result, write_atomic
+from eo_pipeline.engine import Result, read_file, write_atomic
 from eo_pipeline.grid import Block, Grid
 from eo_pipeline.products.zonal import PixelAreas, ZoneUnit, zone_layers
+from eo_pipeline.storage import Place
 
 #: Bins of an index from −1 to 1, by scope; quantiles are interpolated within a bin. Parcels are many and
 #: small.
@@ -149,14 +149,14 @@ def curves_block(
     *,
     block: Block,
     grid: Grid,
-    store: Path,
+    store: Place,
     kept: Sequence[bool],
     bands: Sequence[str],
     dates: Sequence[date],
     indices: Sequence[str],
     zones: Sequence[tuple[str, Sequence[ZoneUnit]]],
     class_map: str | None,
-    output: Path,
+    output: Place,
 ) -> Result:
     """Sum one block's curves by unit or parcel and class, and keep them in `output`.
 
@@ -266,8 +266,7 @@ class _Groups:
         return result
 
 
-def _save(path: Path, found: Mapping[Zone, Sums]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+def _save(path: Place, found: Mapping[Zone, Sums]) -> None:
     arrays: dict[str, Any] = {
         "scope": np.array([zone.scope for zone in found], dtype=str),
         "code": np.array([zone.code for zone in found], dtype=str),
@@ -284,10 +283,10 @@ def _save(path: Path, found: Mapping[Zone, Sums]) -> None:
     write_atomic(path, content.getvalue())
 
 
-def read_sums(path: Path, *, dates: Sequence[date], indices: Sequence[str]) -> dict[Zone, Sums]:
+def read_sums(path: Place, *, dates: Sequence[date], indices: Sequence[str]) -> dict[Zone, Sums]:
     """What `curves_block` kept of a block."""
     found: dict[Zone, Sums] = {}
-    with np.load(path) as document:
+    with np.load(io.BytesIO(read_file(path))) as document:
         arrays = {name: document[name] for name in document.files}
     taken: dict[str, int] = {}
     names = zip(arrays["scope"], arrays["code"], arrays["crop"], strict=True)

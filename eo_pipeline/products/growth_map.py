@@ -21,6 +21,7 @@ from eo_pipeline.products.classify import CLASS_NODATA, CROP_TYPE
 from eo_pipeline.products.curves import REGION
 from eo_pipeline.products.growth import align_baseline, assess_growth, growing_period
 from eo_pipeline.products.zonal import PixelAreas, ZoneUnit, zone_layers
+from eo_pipeline.storage import Place
 
 GROWTH: Final = "growth"
 ANOMALY: Final = "anomaly"
@@ -48,7 +49,7 @@ def growth_block(
     *,
     block: Block,
     grid: Grid,
-    store: Path,
+    store: Place,
     kept: Sequence[bool],
     index: str,
     dates: Sequence[date],

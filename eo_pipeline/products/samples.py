@@ -25,6 +25,7 @@ from eo_pipeline.cube.store import Layout, TileStore
 from eo_pipeline.errors import SampleError
 from eo_pipeline.grid import Block, cut
 from eo_pipeline.season import ClassifySpec
+from eo_pipeline.storage import Place
 
 #: Pixels taken of one polygon at most, evenly spread: a large field must not outvote a small one.
 PIXELS_OF_POLYGON: Final = 16
@@ -235,7 +236,7 @@ def _cells(geometry: Any, layout: Layout) -> list[tuple[int, int]]:
 
 
 def values_at(
-    placed: Sequence[PlacedPixel], layouts: Sequence[Layout], stores: Sequence[Path], name: str
+    placed: Sequence[PlacedPixel], layouts: Sequence[Layout], stores: Sequence[Place], name: str
 ) -> list[NDArray[Any]]:
     """What the array `name` holds at each placed pixel (its leading axes), reading each block once."""
     return _at(placed, layouts, stores, lambda store, block, number: store.read(name, block))
@@ -244,7 +245,7 @@ def values_at(
 def _at(
     placed: Sequence[PlacedPixel],
     layouts: Sequence[Layout],
-    stores: Sequence[Path],
+    stores: Sequence[Place],
     read: Callable[[TileStore, Block, int], NDArray[Any]],
 ) -> list[NDArray[Any]]:
     """What `read` gives of each placed pixel's block (and the number of its tile), at that pixel."""
@@ -275,7 +276,7 @@ def samples_from_cube(
     spec: ClassifySpec,
     classes: Sequence[str],
     layouts: Sequence[Layout],
-    stores: Sequence[Path],
+    stores: Sequence[Place],
     kept: Sequence[Sequence[bool]],
 ) -> Samples:
     """Training arrays of points and polygons, their series read from the cube's steps that are `kept`."""

@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -22,7 +20,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from eo_pipeline.acquire.sources.base import BlockReader, Scene
-from eo_pipeline.engine import Result
+from eo_pipeline.engine import Result, write_atomic
 from eo_pipeline.errors import SourceError
 from eo_pipeline.grid import Block, Grid
 from eo_pipeline.scenes.cloudless import WORKING_BYTES, find_clouds
@@ -34,6 +32,8 @@ from eo_pipeline.scenes.outliers import (
     shadow_outliers,
 )
 from eo_pipeline.scenes.verdicts import SceneVerdict, scene_verdicts, verdict_of_counts
+from eo_pipeline.storage import Place
+from eo_pipeline.tasks import place
 
 __all__ = [
     "NEAR_INFRARED",
@@ -295,7 +295,7 @@ class SceneMask:
     zoom: int
     shift: tuple[int, int]
 
-    def write(self, path: Path, codes: NDArray[np.uint8]) -> None:
+    def write(self, path: Place, codes: NDArray[np.uint8]) -> None:
         """Write atomically."""
         from numcodecs import Blosc  # type: ignore[import-untyped]
 
@@ -304,13 +304,10 @@ class SceneMask:
             codec.encode(np.ascontiguousarray(codes[y : y + _STRIP])) for y in range(0, len(codes), _STRIP)
         ]
         head = json.dumps(asdict(self) | {"strips": [len(strip) for strip in strips]}).encode() + b"\n"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        partial.write_bytes(b"".join((_MAGIC, head, *strips)))
-        partial.replace(path)
+        write_atomic(path, b"".join((_MAGIC, head, *strips)))
 
     @staticmethod
-    def read(path: Path, block: Block) -> NDArray[np.uint8]:
+    def read(path: Place, block: Block) -> NDArray[np.uint8]:
         """Codes of a block, uint8 (height, width) on the tile's grid.
 
         Raises
@@ -322,10 +319,10 @@ class SceneMask:
 
         codec = Blosc()
         try:
-            with path.open("rb") as stream:
-                if stream.readline() != _MAGIC:
+            with place(path).open(path.name) as stream:
+                if bytes(stream.readline()) != _MAGIC:
                     raise ValueError("it does not begin as one")
-                head: dict[str, Any] = json.loads(stream.readline())
+                head: dict[str, Any] = json.loads(bytes(stream.readline()))
                 start, sizes = stream.tell(), head["strips"]
                 width = int(head["shape"][1])
                 zoom, (dy, dx) = head["zoom"], head["shift"]
@@ -353,7 +350,7 @@ def mask_scene(
     grid: Grid,
     owned: tuple[int, int, int, int] | None,
     clouds: CloudRule,
-    mask_file: Path,
+    mask_file: Place,
 ) -> Result:
     """Make the mask of one Sentinel-2 scene and write it; a task of the engine.
 
