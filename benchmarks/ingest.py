@@ -38,6 +38,7 @@ from rich.console import Console
 from telling import machine, table
 
 from eo_pipeline.acquire.sources.base import Scene, Tile
+from eo_pipeline.cluster import SINGLE_THREAD
 from eo_pipeline.cube.composite import CLEAR, Views, compose
 from eo_pipeline.cube.gaps import FILLED, GapRule, fill_block, require_filled
 from eo_pipeline.cube.ingest import ingest_step, screen_block
@@ -47,7 +48,7 @@ from eo_pipeline.grid import BLOCK, INGEST_BLOCK, Grid, TimeStep, cut, dekads
 from eo_pipeline.memory import keep_freed_memory
 from eo_pipeline.plan import Plan, TilePlan
 from eo_pipeline.scenes.clouds import mask_scene
-from eo_pipeline.season import SCL_CLEAR, SENTINEL2_BANDS, MaskRule
+from eo_pipeline.season_source import SCL_CLEAR, SENTINEL2_BANDS, MaskRule
 
 PARTS = ("safe", "cog", "composite", "scaling", "cube", "prefecture")
 CLOUDS = SimpleNamespace(clear=SCL_CLEAR, buffer_m=60.0, project_shadow=True)
@@ -265,8 +266,19 @@ class Case:
 def pool_of(workers: int, case: Case) -> ProcessPoolExecutor:
     """Workers that have done one small step already."""
     small = case.ingest(masked=False)[0]
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=warm, initargs=(small,))
-    list(pool.map(rss, range(4 * workers)))
+    before = {name: os.environ.get(name) for name in SINGLE_THREAD}
+    os.environ.update(SINGLE_THREAD)  # as the engine's workers are: GDAL would decode a JP2 on every core
+    try:
+        pool = ProcessPoolExecutor(
+            workers, mp_context=get_context("spawn"), initializer=warm, initargs=(small,)
+        )
+        list(pool.map(rss, range(4 * workers)))
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
     return pool
 
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from eo_pipeline.acquire.sources.base import Asset, Scene
 from eo_pipeline.grid import Grid
-from eo_pipeline.season import SENTINEL2_BANDS
+from eo_pipeline.season_source import SENTINEL2_BANDS
 
 #: Metres of a pixel, by band; SCL has 20 m.
 PIXEL = {name: 10 if name in ("B02", "B03", "B04", "B08") else 20 for name in SENTINEL2_BANDS}

@@ -5,25 +5,33 @@ their use.
 # ruff: noqa: PLR0917 - a command's parameters are its options; nobody calls it by position
 from __future__ import annotations
 
-import json
-import math
 import os
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from eo_pipeline.cli_telling import (
+    accuracy_facts,
+    plan_facts,
+    print_accuracy,
+    print_json,
+    print_plan,
+    print_rows,
+    print_table,
+    radar_facts,
+    say,
+    say_clouds,
+)
 from eo_pipeline.errors import EOPipelineError
 from eo_pipeline.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from eo_pipeline.engine import Progress
-    from eo_pipeline.plan import Plan, TilePlan
+    from eo_pipeline.plan import Plan
     from eo_pipeline.run import SeasonRun
     from eo_pipeline.season import Season
 
@@ -117,11 +125,11 @@ def plan(
     Example: eo plan examples/tum-wheat.toml
     """
     found = _plan(season, out, work, block)
-    facts = _plan_facts(found, workers)
+    facts = plan_facts(found, workers)
     if as_json:
-        _print_json(facts)
+        print_json(facts)
         return
-    _print_plan(facts)
+    print_plan(facts)
 
 
 @app.command()
@@ -143,7 +151,7 @@ def ingest(
         verdicts = job.verdicts
         skipped, clouds = job.plan.skipped, job.plan.clouds
         stores = {tile.name: str(job.stages.store(tile)) for tile in job.plan.tiles}
-        radar = {tile.name: _radar_facts(tile) for tile in job.plan.tiles if tile.passes}
+        radar = {tile.name: radar_facts(tile) for tile in job.plan.tiles if tile.passes}
     facts = {
         "cubes": stores,
         "steps": {
@@ -158,16 +166,16 @@ def ingest(
         "skipped": [{"name": item.name, "reason": item.reason} for item in skipped],
     }
     if as_json:
-        _print_json(facts)
+        print_json(facts)
         return
     for name, found in verdicts.items():
         kept = [v for v in found if not v.rejected]
-        _say(f"Cube of {name}: {len(kept)} of {len(found)} steps seen; {stores[name]}")
+        say(f"Cube of {name}: {len(kept)} of {len(found)} steps seen; {stores[name]}")
         if name in radar:
-            _say("  Sentinel-1: " + ", ".join(f"{n} {direction}" for direction, n in radar[name].items()))
-    _say_clouds(clouds)
+            say("  Sentinel-1: " + ", ".join(f"{n} {direction}" for direction, n in radar[name].items()))
+    say_clouds(clouds)
     for item in skipped:
-        _say(f"Left out: {item.name}: {item.reason}")
+        say(f"Left out: {item.name}: {item.reason}")
 
 
 @app.command()
@@ -204,27 +212,27 @@ def run(
         "files": len(manifest.files) + 1,
         "rejected_scenes": rejected,
         "clouds": clouds,
-        "accuracy": _accuracy_facts(accuracy),
+        "accuracy": accuracy_facts(accuracy),
         "estimates": len(estimates),
         "timings": manifest.timings,
         "worker_memory": memory,
         "log": str(job.plan.work / ("log-*.jsonl" if job.plan.work.remote else "log.jsonl")),
     }
     if as_json:
-        _print_json(facts)
+        print_json(facts)
         return
-    _say(f"Run folder: {folder}" + ("  (模拟数据 simulated data)" if manifest.simulated else ""))
-    _say_clouds(clouds)
+    say(f"Run folder: {folder}" + ("  (模拟数据 simulated data)" if manifest.simulated else ""))
+    say_clouds(clouds)
     for row in rejected:
         what = row["path"] if row["role"] == "skipped" else f"{row['tile']} {row['date']}"
-        _say(f"Rejected scene: {what}: {row['reason']}")
-    _print_accuracy(accuracy)
+        say(f"Rejected scene: {what}: {row['reason']}")
+    print_accuracy(accuracy)
     areas = [row for row in estimates if row["product"] == "area"]
     if areas:
-        _print_rows(areas, "Areas")
+        print_rows(areas, "Areas")
     else:
-        _print_rows([row for row in estimates if row["product"] == "stage"], "Stage dates")
-    _say(f"Report: {folder / 'report.html'}")
+        print_rows([row for row in estimates if row["product"] == "stage"], "Stage dates")
+    say(f"Report: {folder / 'report.html'}")
 
 
 @app.command()
@@ -246,11 +254,11 @@ def classify(
         accuracy = job.accuracy_of_training()
         pixels = job.class_pixels()
     if as_json:
-        _print_json({"accuracy": accuracy, "pixels": pixels, "model": str(job.stages.model)})
+        print_json({"accuracy": accuracy, "pixels": pixels, "model": str(job.stages.model)})
         return
-    _print_accuracy(accuracy)
-    _print_table("Pixels by class", ("class", "pixels"), [(name, f"{n:,}") for name, n in pixels.items()])
-    _say(f"Model: {job.stages.model}")
+    print_accuracy(accuracy)
+    print_table("Pixels by class", ("class", "pixels"), [(name, f"{n:,}") for name, n in pixels.items()])
+    say(f"Model: {job.stages.model}")
 
 
 @app.command()
@@ -270,7 +278,7 @@ def area(
     with _season_run(season, out, work, scheduler, workers, block, quiet=as_json) as job:
         _need_map(job)
         rows = job.area.rows
-    _print_json(rows) if as_json else _print_rows(rows, "Areas")
+    print_json(rows) if as_json else print_rows(rows, "Areas")
 
 
 @app.command()
@@ -289,7 +297,7 @@ def growth(
     """
     with _season_run(season, out, work, scheduler, workers, block, quiet=as_json) as job:
         rows = job.growth_rows
-    _print_json(rows) if as_json else _print_rows(rows, "Growth")
+    print_json(rows) if as_json else print_rows(rows, "Growth")
 
 
 # ---- run folders
@@ -309,9 +317,9 @@ def report(
     changed = rebuild_report(folder)
     page = folder / "report.html"
     if as_json:
-        _print_json({"report": str(page), "changed": changed})
+        print_json({"report": str(page), "changed": changed})
     else:
-        _say(f"{page}: {'made anew' if changed else 'is as this program makes it'}")
+        say(f"{page}: {'made anew' if changed else 'is as this program makes it'}")
     if show:
         typer.launch(str(page))
 
@@ -327,9 +335,9 @@ def verify(folder: RunFolder, as_json: Json = False) -> None:
     manifest = check(folder)
     facts = {"run_id": manifest.run_id, "files": len(manifest.files) + 1, "created_at": manifest.created_at}
     if as_json:
-        _print_json(facts)
+        print_json(facts)
     else:
-        _say(f"{folder} is whole: {facts['files']} files, run {manifest.run_id} of {manifest.created_at}.")
+        say(f"{folder} is whole: {facts['files']} files, run {manifest.run_id} of {manifest.created_at}.")
 
 
 # ---- shared
@@ -463,204 +471,6 @@ def _need_map(job: SeasonRun) -> None:
             f"{job.plan.season.path} has no table [classify], so it makes no crop map. Add the table with "
             "samples."
         )
-
-
-def _plan_facts(found: Plan, workers: int | None) -> dict[str, Any]:
-    from eo_pipeline.cluster import fitting_workers
-    from eo_pipeline.stages import Stages
-
-    count = min(fitting_workers(workers, found.worker_bytes), found.blocks)
-    left = Stages(found).left()
-    return {
-        "season": found.season.id,
-        "title": found.season.title,
-        "simulated": found.season.simulated,
-        "tiles": [
-            {
-                "name": item.name,
-                "width": item.tile.grid.width,
-                "height": item.tile.grid.height,
-                "blocks": len(item.blocks),
-                "scenes": len(item.tile.scenes),
-                "first": item.tile.scenes[0].date.isoformat(),
-                "last": item.tile.scenes[-1].date.isoformat(),
-                "radar": _radar_facts(item),
-            }
-            for item in found.tiles
-        ],
-        "blocks": found.blocks,
-        "skipped": [{"name": item.name, "reason": item.reason} for item in found.skipped],
-        "scenes": found.scenes,
-        "pixels": found.pixels,
-        "bands": list(found.bands),
-        "steps": len(found.steps),
-        "step": found.season.step,
-        "clouds": found.clouds,
-        "workers": count,
-        "memory_per_worker_bytes": found.worker_bytes,
-        "disk_bytes": found.disk_bytes,
-        "estimated_seconds_without_training": round(found.seconds(count), 1),
-        "tasks": {stage: {"to_do": todo, "all": total} for stage, (todo, total) in left.items()},
-        "work": str(found.work),
-        "run": str(found.folder),
-    }
-
-
-def _radar_facts(tile: TilePlan) -> dict[str, int]:
-    """Rasters of Sentinel-1 by direction."""
-    return dict(sorted(Counter(item.direction for item in tile.passes).items()))
-
-
-def _print_plan(facts: Mapping[str, Any]) -> None:
-    _say(
-        f"{facts['title']} ({facts['season']})" + ("  模拟数据 simulated data" if facts["simulated"] else "")
-    )
-    radar = any(tile["radar"] for tile in facts["tiles"])
-    _print_table(
-        "Tiles",
-        ("tile", "pixels", "blocks", "scenes", "from", "to", *(["radar ↑ ↓"] if radar else [])),
-        [
-            (
-                *(
-                    t["name"],
-                    f"{t['width']} × {t['height']}",
-                    t["blocks"],
-                    t["scenes"],
-                    t["first"],
-                    t["last"],
-                ),
-                *(
-                    [" ".join(str(t["radar"].get(n, 0)) for n in ("ascending", "descending"))]
-                    if radar
-                    else []
-                ),
-            )
-            for t in facts["tiles"]
-        ],
-    )
-    for item in facts["skipped"]:
-        _say(f"Left out: {item['name']}: {item['reason']}")
-    _print_table(
-        "Tasks",
-        ("stage", "to do", "done before"),
-        [(stage, n["to_do"], n["all"] - n["to_do"]) for stage, n in facts["tasks"].items() if n["all"]],
-    )
-    _say(f"Bands: {', '.join(facts['bands'])}; {facts['steps']} steps ({facts['step']})")
-    _say_clouds(facts["clouds"])
-    _say(
-        f"Memory: {facts['memory_per_worker_bytes'] / 1e9:.2f} GB a worker, {facts['workers']} worker(s); "
-        f"disk: at most {facts['disk_bytes'] / 1e9:.2f} GB"
-    )
-    _say(f"Time: about {facts['estimated_seconds_without_training']:.0f} s, and training where a map is made")
-    _say(f"Work folder: {facts['work']}")
-    _say(f"Run folder: {facts['run']}")
-
-
-def _say_clouds(facts: Mapping[str, Any] | None) -> None:
-    if facts is None:
-        return
-    alone: Sequence[str] = facts["scl_alone"]
-    _say(
-        f"Clouds: by SCL and {facts['detector']} (above {facts['threshold']:g}) in {facts['scenes']} scenes; "
-        f"by SCL alone, for want of a Level-1C product, in {len(alone)}"
-    )
-    for name in alone[:5]:
-        _say(f"  {name}")
-    if len(alone) > 5:
-        _say(f"  and {len(alone) - 5} more")
-
-
-def _accuracy_facts(accuracy: Mapping[str, Any]) -> dict[str, Any]:
-    facts: dict[str, Any] = {}
-    for name in ("cross_validation", "cross_validation_all_channels"):
-        if found := accuracy.get(name):
-            facts[name] = {
-                who: {key: found[who][key] for key in ("overall_accuracy", "macro_f1", "ece")}
-                for who in ("model", "baseline")
-            } | {"channels": found["channels"], "groups": found["groups"]}
-    if found := accuracy.get("reference"):
-        facts["reference"] = {
-            key: found[key]
-            for key in ("design", "n", "agreement", "overall_accuracy", "overall_se")
-            if key in found
-        }
-    return facts
-
-
-def _print_accuracy(accuracy: Mapping[str, Any]) -> None:
-    facts = _accuracy_facts(accuracy)
-    rows = [
-        (
-            f"{'map' if name == 'cross_validation' else 'all channels of the samples'} "
-            f"({len(item['channels'])})",
-            who,
-            f"{item[who]['overall_accuracy']:.3f}",
-            f"{item[who]['macro_f1']:.3f}",
-            f"{item[who]['ece']:.3f}",
-        )
-        for name, item in facts.items()
-        if name != "reference"
-        for who in ("model", "baseline")
-    ]
-    if rows:
-        _print_table("Accuracy by grouped folds", ("channels", "who", "overall", "macro F1", "ECE"), rows)
-    if found := facts.get("reference"):
-        overall = found.get("overall_accuracy", found["agreement"])
-        _say(f"Accuracy on the independent sample ({found['design']}, n = {found['n']}): {overall:.3f}")
-
-
-def _print_rows(rows: Sequence[Mapping[str, Any]], title: str) -> None:
-    def number(value: float) -> str:
-        return "" if math.isnan(value) else f"{value:,.1f}"
-
-    def value_of(row: Mapping[str, Any]) -> str:
-        if row["unit"] == "doy":
-            return (date(2001, 1, 1) + timedelta(days=row["value"] - 1)).strftime("%-d %b")
-        return f"{number(row['value'])} {row['unit']}"
-
-    table = [
-        {
-            "unit": row["unit_adcode"],
-            "crop": row["crop"],
-            "class": row["class"],
-            "value": value_of(row),
-            "interval": f"{number(row['ci_low'])} – {number(row['ci_high'])}"
-            if not math.isnan(row["ci_low"])
-            else "",
-            "method": row["method"],
-        }
-        for row in rows
-    ]
-    columns = [name for name in (table[0] if table else ()) if any(row[name] for row in table)]
-    _print_table(title, columns, [[row[name] for name in columns] for row in table])
-
-
-def _print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*columns, title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    for row in rows:
-        table.add_row(*map(str, row))
-    Console().print(table)
-
-
-def _say(text: str) -> None:
-    typer.echo(text)
-
-
-def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(_without_nan(value), ensure_ascii=False, indent=1, default=str))
-
-
-def _without_nan(value: Any) -> Any:
-    """JSON has no NaN: null instead."""
-    if isinstance(value, Mapping):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _register() -> None:

@@ -15,13 +15,13 @@ from eo_pipeline.cli_cube import (
     Point,
     cell,
     numbers_of,
-    print_json,
     print_table,
     season_of,
     stores_of,
     told,
     views_of,
 )
+from eo_pipeline.cli_telling import print_json
 from eo_pipeline.errors import CubeError
 
 if TYPE_CHECKING:

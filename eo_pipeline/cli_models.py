@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from eo_pipeline.cli_telling import print_json
 from eo_pipeline.errors import EOPipelineError
 from models.errors import ModelError, SampleFileError
 
@@ -127,7 +127,7 @@ def train(
             model = model.with_metrics(cross_validation=_summary(validation, folds, read))
         model.save(out)
     if as_json:
-        _print_json({"model": str(out), "card": model.card.as_dict()})
+        print_json({"model": str(out), "card": model.card.as_dict()})
     else:
         _print_training(out, model.card, validation)
 
@@ -187,7 +187,7 @@ def evaluate_crop_type(
             else:
                 result = evaluate_split(read.data, other.data, seed=seed, threads=threads, progress=step)
     if as_json:
-        _print_json(
+        print_json(
             result.as_dict()
             | {"train": str(train), "test": None if test is None else str(test), "seed": seed}
         )
@@ -253,10 +253,6 @@ def _summary(validation: CrossValidation, folds: int, read: Samples) -> dict[str
     return {"folds": folds, "grouped": read.grouped} | {
         key: value for key, value in validation.as_dict().items() if key != "folds"
     }
-
-
-def _print_json(document: dict[str, Any]) -> None:
-    typer.echo(json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False))
 
 
 def _console() -> Any:

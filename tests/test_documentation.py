@@ -11,7 +11,8 @@ import typer
 
 from eo_pipeline.acquire.credentials import VARIABLES
 from eo_pipeline.cli import app
-from eo_pipeline.season import KINDS, read_season
+from eo_pipeline.season import read_season
+from eo_pipeline.season_source import KINDS
 from eo_pipeline.simulate.archive import KINDS as FAULTS
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -26,7 +26,8 @@ from eo_pipeline.acquire.quarantine import reason_of, set_aside
 from eo_pipeline.acquire.screening import Region, read_region
 from eo_pipeline.acquire.searching import Search
 from eo_pipeline.errors import ArchiveError, SeasonFileError, SourceError, told_by
-from eo_pipeline.season import SCL, Season
+from eo_pipeline.season import Season
+from eo_pipeline.season_source import SCL
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from eo_pipeline.acquire.ledger import Ledger
 from eo_pipeline.acquire.products import METADATA, Archive, Product, RemoteFile
 from eo_pipeline.acquire.screening import Region, screen_file
 from eo_pipeline.errors import ArchiveError
-from eo_pipeline.season import SCL
+from eo_pipeline.season_source import SCL
 
 #: Says why the offset of a fetched product is not proven (empty where it is), given its folder and source.
 Prover = Callable[[Path, str], str]

@@ -33,7 +33,7 @@ from eo_pipeline.scenes.outliers import (
     shadow_outliers,
 )
 from eo_pipeline.scenes.verdicts import SceneVerdict, verdict_of_counts
-from eo_pipeline.season import MaskRule
+from eo_pipeline.season_source import MaskRule
 from eo_pipeline.storage import Place
 
 Window = tuple[int, int, int, int]

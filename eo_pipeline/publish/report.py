@@ -17,6 +17,7 @@ from markupsafe import Markup
 
 from eo_pipeline.products.growth import NODATA, NOT_MONITORABLE
 from eo_pipeline.products.thresholds import any_on_trial
+from eo_pipeline.publish import report_record
 from eo_pipeline.publish.contract import MapClass, RunManifest, palette, read_estimates, read_series
 from eo_pipeline.publish.drawings import (
     Colours,
@@ -28,14 +29,14 @@ from eo_pipeline.publish.drawings import (
     shares_svg,
     swatch,
 )
+from eo_pipeline.publish.report_text import interval, month_day, mu, mu_parts
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Row = dict[str, Any]
 
-#: 1 ha = 15 mu (亩).
-MU_PER_HA: Final = 15.0
+AREA_METHOD_ZH: Final = "每个像元按其在椭球面上的真实面积计算（Karney 2013），与投影无关"
 #: Area methods, the one to be believed first.
 AREA_METHODS: Final = {
     "olofsson_2014": "分层随机样本的误差校正估计（Olofsson 等 2014，式 9–11）",
@@ -112,7 +113,7 @@ class _Report:
         areas = self.areas()
         growth = self.growth()
         curves = self.curves()
-        scenes = self.scenes()
+        scenes = report_record.scenes(manifest)
         return {
             "title": manifest.title,
             "region": manifest.region.get("name", ""),
@@ -147,9 +148,9 @@ class _Report:
             "growth_note": self.growth_note(),
             "curves": curves[:MAX_CURVES],
             "curves_left": max(0, len(curves) - MAX_CURVES),
-            "accuracies": self.accuracies(),
-            "references": self.references(),
-            "confusions": self.confusions(),
+            "accuracies": report_record.accuracies(self.accuracy),
+            "references": report_record.references(self.accuracy, self.crop_zh),
+            "confusions": report_record.confusions(self.accuracy, self.crop_zh),
             "confidence_maps": self.maps("confidence", ramp_colours(palette().confidence), nodata=255),
             "confidence_key": [
                 {"swatch": Markup(swatch(colour)), "zh": f"{stop}%"}  # noqa: S704 - our own SVG
@@ -158,7 +159,7 @@ class _Report:
             "scenes": scenes,
             "notes": self.notes(),
             "trial": bool(growth) and any_on_trial("growth."),
-            "inputs": self.inputs(),
+            "inputs": report_record.inputs(manifest),
         }
 
     # ---- areas ------------------------------------------------------------------------------------------
@@ -202,7 +203,7 @@ class _Report:
                         "zh": self.crop_zh(crop),
                         "ha_value": float(best["value"]),
                         "mu": mu(best["value"]),
-                        "interval": _interval(best["ci_low"], best["ci_high"]),
+                        "interval": interval(best["ci_low"], best["ci_high"]),
                         "ha": f"{best['value']:,.1f}",
                         "pixels": mu(pixels["value"]),
                         "n": int(best["n_samples"]) or "—",
@@ -322,7 +323,7 @@ class _Report:
         if areas:
             crops = [row for row in areas[0]["rows"] if row["crop"] not in self.no_crops]
             for row in sorted(crops, key=lambda row: -row["ha_value"])[:2]:
-                value, unit = _mu_parts(row["ha_value"])
+                value, unit = mu_parts(row["ha_value"])
                 below = (
                     f"{self.confidence_level()} 区间 {row['interval']} 亩"
                     if row["interval"] != "—"
@@ -437,115 +438,7 @@ class _Report:
         if crop in HEADINGS:
             names = STAGES | {"heading": HEADINGS[crop]}
         found = [(days[name], zh) for name, zh in names.items() if name in days]
-        return [f"{zh} {_month_day(day)}" for day, zh in found]
-
-    # ---- accuracy ---------------------------------------------------------------------------------------
-    def accuracies(self) -> list[Row]:
-        """Model beside baseline, of each cross-validation."""
-        blocks = []
-        for key, caption in (
-            ("cross_validation", "交叉验证（整组留出，图上所用通道）"),
-            ("cross_validation_all_channels", "交叉验证（样本自带的全部通道）"),
-        ):
-            found = self.accuracy.get(key)
-            if not found:
-                continue
-            blocks.append(
-                {
-                    "caption": caption,
-                    "rows": [
-                        {
-                            "name": name,
-                            "oa": f"{100 * found[part]['overall_accuracy']:.1f}%",
-                            "f1": f"{found[part]['macro_f1']:.3f}",
-                            "ece": f"{found[part]['ece']:.3f}",
-                            "n": f"{found[part]['n']:,}",
-                        }
-                        for part, name in (("model", "时序网络（所用模型）"), ("baseline", "决策树（对照）"))
-                    ],
-                    "note": f"{len(found.get('folds', []))} 折，按组整体留出，"
-                    f"共 {found['groups']} 组，随机种子 {found['seed']}。"
-                    "同一地块或同一方格的样本不会同时出现在训练和检验中。",
-                }
-            )
-        return blocks
-
-    def references(self) -> list[Row]:
-        """User's and producer's accuracy from the independent sample."""
-        found = self.accuracy.get("reference")
-        if not found or "overall_accuracy" not in found:
-            return []
-        rows = [
-            {"zh": self.crop_zh(name), "users": _with_se(u, us), "producers": _with_se(p, ps)}
-            for name, u, us, p, ps in zip(
-                found["labels"],
-                found["users_accuracy"],
-                found["users_se"],
-                found["producers_accuracy"],
-                found["producers_se"],
-                strict=True,
-            )
-        ]
-        overall = _with_se(found["overall_accuracy"], found["overall_se"])
-        caption = f"独立参考样本（{found['design']}，{found['n']} 点）：面积加权总体精度 {overall}"
-        return [{"caption": caption, "rows": rows}]
-
-    def confusions(self) -> list[Row]:
-        """Confusion matrices: cross-validated, and of the reference sample."""
-        blocks = []
-        validation, reference = self.accuracy.get("cross_validation"), self.accuracy.get("reference")
-        if validation:
-            model = validation["model"]
-            blocks.append(
-                ("混淆矩阵（交叉验证，样本数）", "真实 ＼ 判别", model["labels"], model["confusion"])
-            )
-        if reference and "confusion" in reference:
-            blocks.append(
-                ("混淆矩阵（独立样本，点数）", "图上 ＼ 参考", reference["labels"], reference["confusion"])
-            )
-        return [
-            {
-                "caption": caption,
-                "corner": corner,
-                "names": [self.crop_zh(name) for name in labels],
-                "rows": [
-                    {
-                        "name": self.crop_zh(name),
-                        "cells": [{"count": v, "level": min(9, int(9 * v / max(1, sum(row))))} for v in row],
-                    }
-                    for name, row in zip(labels, table, strict=True)
-                ],
-            }
-            for caption, corner, labels, table in blocks
-        ]
-
-    # ---- the rest ---------------------------------------------------------------------------------------
-    def scenes(self) -> Row:
-        """How many scenes, the rejected ones with the reason, and products that never became scenes."""
-        scenes = [row for row in self.manifest.inputs if row.get("role") == "scene"]
-        rejected = [
-            {
-                "date": row["date"],
-                "tile": row["tile"],
-                "seen": f"{row['clear_share']:.0%}",
-                "outlier": f"{row['outlier_share']:.0%}",
-                "reason": reason_zh(row["reason"]),
-            }
-            for row in scenes
-            if row["rejected"]
-        ]
-        empty = dict.fromkeys(("tile", "date", "provider", "state"), "")
-        left = [empty | row for row in self.manifest.inputs if row.get("role") == "skipped"]
-        return {
-            "total": len(scenes),
-            "used": len(scenes) - len(rejected),
-            "rejected": rejected,
-            "clouds": next((row for row in self.manifest.inputs if row.get("role") == "clouds"), None),
-            "skipped": [row for row in left if row["state"] not in _NOT_BROUGHT],
-            "missing": [
-                row | {"state_zh": _NOT_BROUGHT[row["state"]]} for row in left if row["state"] in _NOT_BROUGHT
-            ],
-        }
+        return [f"{zh} {month_day(day)}" for day, zh in found]
 
     def notes(self) -> list[str]:
         """Method in short sentences."""
@@ -560,114 +453,6 @@ class _Report:
                 "升到 95% 为抽穗，降到 50% 为衰老过半。"
             )
         return notes
-
-    def inputs(self) -> list[Row]:
-        """Provenance: inputs, model, code."""
-        manifest = self.manifest
-        files = [row for row in manifest.inputs if row.get("role") != "scene"]
-        rasters = sum(row.get("role") in _IMAGERY for row in files)
-        rows = [{"name": "输入影像", "text": f"{rasters} 个文件，逐个记录 SHA-256，见 run.json"}]
-        rows += [
-            {
-                "name": _ROLES.get(row["role"], row["role"]),
-                "text": f"{row['path']}（SHA-256 {row['sha256'][:12]}…）",
-            }
-            for row in files
-            if row.get("role") not in _IMAGERY and "sha256" in row
-        ]
-        for model in manifest.models:
-            parameters = model.get("parameters")
-            text = str(model.get("name") or model.get("architecture") or "")
-            if isinstance(parameters, int):
-                text += f"，{parameters:,} 个参数"
-            rows.append({"name": "模型", "text": text or "见 run.json"})
-        code = manifest.code
-        rows.append(
-            {
-                "name": "程序",
-                "text": f"版本 {code.get('version', '')}，提交 {str(code.get('commit', ''))[:12]}",
-            }
-        )
-        if manifest.timings:
-            rows.append({"name": "用时", "text": f"{sum(manifest.timings.values()):.0f} 秒"})
-        return rows
-
-
-_IMAGERY: Final = ("raster", "level1c")
-#: States of products that were never brought, as the ledger of fetching calls them.
-_NOT_BROUGHT: Final = {
-    "failed": "下载失败",
-    "quarantined": "定标存疑，已隔离",
-    "found": "尚未下载",
-    "fetching": "尚未下载完",
-}
-_ROLES: Final = {
-    "samples": "训练样本",
-    "sample_table": "样本坐标",
-    "reference": "参考样本",
-    "units": "行政单元",
-    "parcels": "地块",
-    "baseline": "往年运行",
-}
-AREA_METHOD_ZH: Final = "每个像元按其在椭球面上的真实面积计算（Karney 2013），与投影无关"
-
-
-def reason_zh(reason: str) -> str:
-    """A rejection's reason in Chinese; an unknown one as it is.
-
-    >>> reason_zh("no clear pixel")
-    '没有无云像元'
-    """
-    for english, chinese in (
-        ("shadow or cloud missed by the mask in ", "掩膜漏判的云或云影，占无云像元 "),
-        ("no clear pixel", "没有无云像元"),
-        ("clear in ", "无云面积只有 "),
-    ):
-        if reason.startswith(english):
-            rest = reason.removeprefix(english)
-            figure = rest.removesuffix(" of the clear pixels").removesuffix(" of the area only")
-            return chinese + figure.replace(" %", "%")
-    return reason
-
-
-def mu(hectares: float) -> str:
-    """Hectares as mu for reading: from a hundred thousand mu on in 万亩.
-
-    >>> mu(20.0), mu(27_466.7)
-    ('300', '41.2 万')
-    """
-    value, unit = _mu_parts(hectares)
-    return f"{value} 万" if unit == "万亩" else value
-
-
-def _mu_parts(hectares: float) -> tuple[str, str]:
-    """Figure and unit."""
-    amount = float(hectares) * MU_PER_HA
-    if not np.isfinite(amount):
-        return "—", "亩"
-    if amount >= 100_000:
-        return f"{amount / 10_000:.1f}", "万亩"
-    return (f"{amount:,.0f}" if amount >= 100 else f"{amount:.1f}"), "亩"
-
-
-def _interval(low: float, high: float) -> str:
-    return f"{mu(low)} – {mu(high)}" if np.isfinite(low) and np.isfinite(high) else "—"
-
-
-def _with_se(value: float | None, se: float | None) -> str:
-    if value is None:
-        return "—"
-    return f"{100 * value:.1f}%" + (f" ± {196 * se:.1f}" if se is not None else "")
-
-
-def _month_day(day_of_year: float) -> str:
-    """Day of a year without a leap day, as a farmer says it.
-
-    >>> _month_day(108)
-    '4月18日'
-    """
-    day = date.fromordinal(date(2025, 1, 1).toordinal() + max(0, round(day_of_year) - 1))
-    return f"{day.month}月{day.day}日"
 
 
 def _points(part: pd.DataFrame) -> CurvePoints:

@@ -46,7 +46,8 @@ from eo_pipeline.scenes.sentinel2 import (
     read_name,
     read_product,
 )
-from eo_pipeline.season import SCL, Season
+from eo_pipeline.season import Season
+from eo_pipeline.season_source import SCL
 
 #: Products of other kinds that may lie in the same folder: Sentinel-1, elevation models.
 _OTHERS: Final = re.compile(r"S1[A-Z]_|S[35][A-Z_]|Copernicus_DSM")

@@ -21,7 +21,7 @@ from eo_pipeline.errors import CubeError, SourceError
 from eo_pipeline.grid import Block, Grid, TimeStep, cut, dekads
 from eo_pipeline.scenes.clouds import SceneMask
 from eo_pipeline.scenes.outliers import shadow_outliers
-from eo_pipeline.season import MaskRule
+from eo_pipeline.season_source import MaskRule
 
 GRID = Grid("EPSG:32648", (10.0, 0.0, 500_000.0, 0.0, -10.0, 4_000_000.0), 90, 71)
 BANDS = ("B02", "B04", "B08", "B11")

@@ -17,7 +17,7 @@ from made_run import make_run
 
 from eo_pipeline.publish.contract import palette, verify
 from eo_pipeline.publish.drawings import CurvePoints, curve_svg, map_svg, month_ticks, shares_svg
-from eo_pipeline.publish.report import mu, reason_zh
+from eo_pipeline.publish.report_text import mu, reason_zh
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,8 @@ from eo_pipeline.acquire.sources.registry import known_sources, open_archive, op
 from eo_pipeline.acquire.sources.stac import StacArchive
 from eo_pipeline.acquire.transport import Transport
 from eo_pipeline.errors import ArchiveError, SeasonFileError
-from eo_pipeline.season import KINDS, Season, read_season
+from eo_pipeline.season import Season, read_season
+from eo_pipeline.season_source import KINDS
 
 ACCOUNT = {"EO_CDSE_USERNAME": "user", "EO_CDSE_PASSWORD": "hidden-word"}
 _SEASON = """
