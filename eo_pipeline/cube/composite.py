@@ -199,6 +199,15 @@ def _ages(
 
 
 @njit(nogil=True, cache=True)
+def _none(flags: NDArray[np.int16]) -> bool:
+    """Whether no lane is set; between views that agree it is so after the first band."""
+    some = np.int16(0)
+    for x in range(LANES):
+        some |= flags[x]
+    return bool(some == 0)
+
+
+@njit(nogil=True, cache=True)
 def _brighter(
     one: NDArray[np.int16],
     other: NDArray[np.int16],
@@ -213,6 +222,8 @@ def _brighter(
         for x in range(LANES):
             high = np.int32(first[x]) - np.int32(second[x]) >= np.int32(rise)
             hit[x] &= np.int16(1) if high else np.int16(0)
+        if _none(hit):
+            return
     blue, red = visible[0], visible[-1]  # they run from blue to red
     for x in range(LANES):
         rise_blue = np.int32(one[blue, x]) - np.int32(other[blue, x])
@@ -236,6 +247,8 @@ def _darker(
         for x in range(LANES):
             low = np.int32(first[x]) * np.int32(100) < np.int32(second[x]) * share
             hit[x] &= np.int16(1) if low else np.int16(0)
+        if _none(hit):
+            return
 
 
 @njit(nogil=True, cache=True)
@@ -276,10 +289,9 @@ def _outvoted(
 def _repeat(line: NDArray[np.int16], zoom: int, start: int, length: int, out: NDArray[np.int16]) -> None:
     """`length` grid pixels from the `start`-th on, of a line of coarse ones."""
     if zoom == 2 and start % 2 == 0:
-        first = start // 2
-        for k in range((length + 1) // 2):
-            out[2 * k] = line[first + k]
-            out[2 * k + 1] = line[first + k]  # one beyond an odd length at most, which is below `LANES`
+        source, pairs = line[start // 2 :], out.view(np.uint32)
+        for k in range((length + 1) // 2):  # one beyond an odd length at most, which is below `LANES`
+            pairs[k] = np.uint32(np.uint16(source[k])) * np.uint32(0x10001)
     else:
         for x in range(length):
             out[x] = line[(start + x) // zoom]
@@ -300,7 +312,9 @@ def _gather(
     for band in range(run.shape[0]):
         group, k = places[band]
         if group == 0:
-            run[band, :length] = fine[i, k, y, first : first + length]
+            source, target = fine[i, k, y, first : first + length], run[band]
+            for x in range(length):
+                target[x] = source[x]
         else:
             _repeat(large[i, k, (y + top) // zoom], zoom, first + left, length, run[band])
 
@@ -379,14 +393,15 @@ def _compose(
     for y in range(height):
         for first in range(0, width, LANES):
             length = min(LANES, width - first)
-            views = 0
+            views, one, other = 0, 0, 0
             for i in range(scenes):
                 line = codes[i, y, first : first + length]
                 if _masked(line):
                     ok[i] = 0
                     continue
                 _gather(stacks, places, coarse, (i, y, first, length), run[i])
-                views += _clear_lanes(run[i], line, infrared, rule, ok[i], hit)
+                if _clear_lanes(run[i], line, infrared, rule, ok[i], hit):
+                    views, one, other = views + 1, other, i
             if views == 0:
                 reflectance[:, y, first : first + length] = NODATA
                 continue
@@ -397,13 +412,49 @@ def _compose(
             _count(ok, days, counts, seen_day[y, first : first + length], usable)
             for x in range(length):
                 clear_count[y, first + x] = counts[x]
+            one = one if views == 2 else other  # with one view only, it stands for both
             for band in range(bands):
-                for i in range(scenes):
-                    values, lane = run[i, band], lanes[i]
-                    for x in range(LANES):
-                        lane[x] = values[x] if ok[i, x] else np.int16(LAST)
-                sort_lanes(lanes, network)
-                pick_middle(lanes, counts, length, reflectance[band, y, first : first + length])
+                target = reflectance[band, y, first : first + length]
+                if views <= 2:  # the usual case: nothing to sort
+                    _middle_of_two(run[one, band], run[other, band], ok[one], ok[other], target)
+                else:
+                    _middle_of_many(run[:, band], ok, network, lanes, counts, target)
+
+
+@njit(nogil=True, cache=True)
+def _middle_of_many(
+    run: NDArray[np.int16],
+    ok: NDArray[np.int16],
+    network: NDArray[np.int64],
+    lanes: NDArray[np.int16],
+    counts: NDArray[np.int16],
+    out: NDArray[np.int16],
+) -> None:
+    """The median of the usable views of `run` [scene, x]; `lanes` [scene, x] is room to sort in."""
+    for i in range(run.shape[0]):
+        values, views, lane = run[i], ok[i], lanes[i]
+        for x in range(LANES):
+            lane[x] = values[x] if views[x] else np.int16(LAST)
+    sort_lanes(lanes, network)
+    pick_middle(lanes, counts, out.size, out)
+
+
+@njit(nogil=True, cache=True)
+def _middle_of_two(
+    one: NDArray[np.int16],
+    other: NDArray[np.int16],
+    ok: NDArray[np.int16],
+    other_ok: NDArray[np.int16],
+    out: NDArray[np.int16],
+) -> None:
+    """The mean of two views where both are usable (a half goes to the even number), else the usable one."""
+    for x in range(out.size):
+        a, b = one[x], other[x]
+        odd = np.int16(a ^ b)
+        low = np.int16(np.int16(a & b) + np.int16(odd >> 1))  # the mean, rounded down, without overflow
+        mean = np.int16(low + np.int16(odd & low & np.int16(1)))
+        single = a if ok[x] else (b if other_ok[x] else np.int16(NODATA))
+        out[x] = mean if (ok[x] & other_ok[x]) else single
 
 
 @njit(nogil=True, cache=True)
@@ -417,7 +468,9 @@ def _count(
     """Views a pixel, the day of the last of them, and pixels a scene."""
     counts[:] = 0
     for i in range(ok.shape[0]):
+        views, day, total = ok[i], days[i], 0
         for x in range(seen.size):
-            counts[x] += ok[i, x]
-            usable[i] += ok[i, x]
-            seen[x] = max(seen[x], days[i] if ok[i, x] else np.int16(-1))
+            counts[x] += views[x]
+            total += views[x]
+            seen[x] = max(seen[x], day if views[x] else np.int16(-1))
+        usable[i] += total
