@@ -21,7 +21,7 @@ from eo_pipeline.plan import Plan, TilePlan
 from eo_pipeline.products.classify import CROP_TYPE, classify_block, train_map
 from eo_pipeline.products.curves import curves_block
 from eo_pipeline.products.growth_map import Baseline, growth_block
-from eo_pipeline.products.zonal import ZoneUnit, read_units
+from eo_pipeline.products.zonal import ZoneIndex, ZoneUnit, read_units
 from eo_pipeline.publish.contract import MANIFEST
 from eo_pipeline.scenes.cloudless import package_version
 from eo_pipeline.scenes.clouds import mask_scene
@@ -209,15 +209,15 @@ class Stages:
             return ()
         return read_units(region.parcels, code_field=region.parcel_field, name_field=region.parcel_field)
 
-    @property
-    def zones(self) -> tuple[tuple[str, Sequence[ZoneUnit]], ...]:
-        """Scopes and their polygons; "class" is the whole image."""
-        scopes: list[tuple[str, Sequence[ZoneUnit]]] = [("class", ())]
-        if self.units:
-            scopes.append(("unit", self.units))
-        if self.parcels:
-            scopes.append(("parcel", self.parcels))
-        return tuple(scopes)
+    def zones_of(self, tile: TilePlan, block: Block) -> tuple[tuple[str, Sequence[ZoneUnit]], ...]:
+        """Scopes and their polygons that touch a block; "class" is the whole image."""
+        grid = block.grid(tile.tile.grid)
+        near = [(scope, index.near(grid)) for scope, index in self._indexes.items()]
+        return (("class", ()), *((scope, units) for scope, units in near if units))
+
+    @functools.cached_property
+    def _indexes(self) -> dict[str, ZoneIndex]:
+        return {"unit": ZoneIndex(self.units), "parcel": ZoneIndex(self.parcels)}
 
     # ---- tasks ------------------------------------------------------------------------------------------
     def mask(self) -> list[Task]:
@@ -375,7 +375,7 @@ class Stages:
                 "bands": self.plan.bands,
                 "dates": tile.layout.dates,
                 "indices": self.plan.season.growth.indices,
-                "zones": self.zones,
+                "zones": self.zones_of(tile, block),
                 "class_map": CROP_TYPE if self.plan.season.classify else None,
                 "output": self.sums_file(block),
             }

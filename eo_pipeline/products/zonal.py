@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -115,6 +116,36 @@ def read_units(path: Path, *, code_field: str = "code", name_field: str = "name"
 def _text(value: Any) -> str:
     """A field's value as a code: whole floats lose their `.0`."""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+class ZoneIndex:
+    """Finds among many polygons those that may lie on a grid: a task is handed only what its block needs."""
+
+    def __init__(self, units: Sequence[ZoneUnit]) -> None:
+        import shapely
+
+        self.units = tuple(units)
+        self._boxes = shapely.bounds([unit.geometry for unit in units])  # float64 [unit, 4]
+        self._crs = np.array([unit.crs for unit in units], dtype=object)
+
+    def near(self, grid: Grid) -> tuple[ZoneUnit, ...]:
+        """Units whose bounding box meets the grid's, in their order."""
+        if not self.units:
+            return ()
+        hits = np.zeros(len(self.units), dtype=np.bool_)
+        corners = [grid.affine @ place for place in product((0, grid.width), (0, grid.height))]
+        (left, right), (low, high) = [(min(values), max(values)) for values in zip(*corners, strict=True)]
+        for crs in set(self._crs):
+            box = _transformer(grid.crs, crs).transform_bounds(left, low, right, high)
+            spare = 0.01 * max(box[2] - box[0], box[3] - box[1])  # its edges are curves there
+            apart = (
+                (self._boxes[:, 0] > box[2] + spare)
+                | (self._boxes[:, 2] < box[0] - spare)
+                | (self._boxes[:, 1] > box[3] + spare)
+                | (self._boxes[:, 3] < box[1] - spare)
+            )
+            hits |= (self._crs == crs) & ~apart
+        return tuple(self.units[number] for number in np.flatnonzero(hits))
 
 
 def zone_layers(units: Sequence[ZoneUnit], grid: Grid) -> tuple[ZoneLayer, ...]:

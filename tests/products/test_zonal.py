@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyproj import CRS, Transformer
@@ -16,6 +18,7 @@ from eo_pipeline.errors import SourceError
 from eo_pipeline.grid import Grid, cut
 from eo_pipeline.products.zonal import (
     PixelAreas,
+    ZoneIndex,
     ZoneUnit,
     class_counts,
     pixel_area_ha,
@@ -115,6 +118,45 @@ def test_units_in_degrees_land_where_they_belong() -> None:
     (layer,) = zone_layers([ZoneUnit("x", "x", box(left, bottom, right, top))], UTM)
     rows, cols = np.nonzero(layer.labels)
     assert (rows.min(), rows.max(), cols.min(), cols.max()) == (10, 29, 10, 29)
+
+
+@given(st.integers(5, 41), st.integers(0, 2**32 - 1), st.sampled_from([UTM, MERCATOR, DEGREES]))
+@settings(max_examples=25, deadline=None)
+def test_only_units_without_a_pixel_in_a_block_are_not_near_it(size: int, seed: int, grid: Grid) -> None:
+    rng = np.random.default_rng(seed)
+    a, _, x, _, e, y = grid.transform
+    units = []
+    for number in range(12):
+        col, row = rng.uniform(-20, 70), rng.uniform(-20, 50)
+        width, height = rng.uniform(0.5, 25, 2)
+        shape = box(x + a * col, y + e * (row + height), x + a * (col + width), y + e * row)
+        crs = grid.crs
+        if number % 2 and crs != "EPSG:4326":  # half of them in degrees
+            change = Transformer.from_crs(crs, "OGC:CRS84", always_xy=True).transform
+            shape, crs = shapely.transform(shape, change, interleaved=False), "OGC:CRS84"
+        units.append(ZoneUnit(str(number), "", shape, crs))
+    index = ZoneIndex(units)
+    found = []
+    for block in cut("t", grid, size=size):
+        own = block.grid(grid)
+        near = index.near(own)
+        found.append(len(near))
+
+        def pixels(chosen: Sequence[ZoneUnit], own: Grid = own) -> dict[str, list[int]]:
+            layers = zone_layers(chosen, own)
+            return {
+                unit.code: places
+                for layer in layers
+                for number, unit in enumerate(layer.units, 1)
+                if (places := np.flatnonzero(layer.labels == number).tolist())
+            }
+
+        assert pixels(near) == pixels(units)
+    assert min(found) < len(units)  # and it does leave some out
+
+
+def test_without_units_none_are_near() -> None:
+    assert ZoneIndex(()).near(UTM) == ()
 
 
 @given(st.integers(1, 41), st.integers(0, 2**32 - 1))
