@@ -6,17 +6,21 @@ import json
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from eo_pipeline.acquire.sources.base import address, file_of
 from eo_pipeline.cube.smoothing import array_of
 from eo_pipeline.cube.store import NODATA, SCALE, TileStore
 from eo_pipeline.engine import code_digest, read_file, write_atomic
 from eo_pipeline.errors import EngineError, RunFolderError
+from eo_pipeline.grid import Block
 from eo_pipeline.products.classify import CLASS_NODATA, CONFIDENCE, CONFIDENCE_NODATA, CROP_TYPE
 from eo_pipeline.products.growth_map import ANOMALY, ANOMALY_SCALE, GROWTH
 from eo_pipeline.publish.catalog import write_cog
@@ -134,6 +138,29 @@ def _crops(run: SeasonRun) -> tuple[MapClass, ...]:
     return tuple(MapClass(c.code, c.name, c.zh, c.en, c.colour) for c in run.plan.season.classes)
 
 
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """An array of a tile's cube, read by parts."""
+
+    store: TileStore
+    name: str
+    tile: str
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.store.array(self.name).shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        dtype: np.dtype[Any] = self.store.array(self.name).dtype
+        return dtype
+
+    def __getitem__(self, window: tuple[Any, slice, slice]) -> NDArray[Any]:
+        _, rows, cols = window
+        block = Block(self.tile, rows.start, cols.start, rows.stop - rows.start, cols.stop - cols.start)
+        return self.store.read(self.name, block)
+
+
 def _rasters(run: SeasonRun, folder: Path, tile: TilePlan) -> list[Raster]:
     season, grid, name = run.plan.season, tile.tile.grid, tile.name
     store = TileStore(run.stages.store(tile))
@@ -146,7 +173,7 @@ def _rasters(run: SeasonRun, folder: Path, tile: TilePlan) -> list[Raster]:
         colours = {item.code: item.colour for item in crops}
         write_cog(
             folder / path,
-            store.read(CROP_TYPE),
+            _Stored(store, CROP_TYPE, name),
             grid,
             nodata=CLASS_NODATA,
             colour_table=colours,
@@ -157,7 +184,7 @@ def _rasters(run: SeasonRun, folder: Path, tile: TilePlan) -> list[Raster]:
         path = f"{CROP_TYPE}/{name}/confidence.tif"
         write_cog(
             folder / path,
-            store.read(CONFIDENCE),
+            _Stored(store, CONFIDENCE, name),
             grid,
             nodata=CONFIDENCE_NODATA,
             band_descriptions=("calibrated probability of the class",),
@@ -170,7 +197,7 @@ def _rasters(run: SeasonRun, folder: Path, tile: TilePlan) -> list[Raster]:
     path = f"{GROWTH}/{name}/growth.tif"
     write_cog(
         folder / path,
-        store.read(GROWTH),
+        _Stored(store, GROWTH, name),
         grid,
         nodata=0,
         colour_table={item.code: item.colour for item in palette().growth},
@@ -181,7 +208,7 @@ def _rasters(run: SeasonRun, folder: Path, tile: TilePlan) -> list[Raster]:
     path = f"{GROWTH}/{name}/anomaly.tif"
     write_cog(
         folder / path,
-        store.read(ANOMALY),
+        _Stored(store, ANOMALY, name),
         grid,
         nodata=NODATA,
         band_descriptions=(f"anomaly of {season.growth.index}, {run.growth_method}",),
@@ -204,7 +231,7 @@ def _rasters(run: SeasonRun, folder: Path, tile: TilePlan) -> list[Raster]:
         path = f"index/{name}/{index.lower()}.tif"
         write_cog(
             folder / path,
-            store.read(array_of(index)),
+            _Stored(store, array_of(index), name),
             grid,
             nodata=NODATA,
             band_descriptions=dates,

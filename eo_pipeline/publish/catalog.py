@@ -9,10 +9,9 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from eo_pipeline.grid import Grid
 from eo_pipeline.publish.contract import Raster, RunManifest, sha256_file
@@ -41,11 +40,25 @@ _PRODUCTS: Final = {
 }
 #: Tile side inside the file: a map viewer's tile, so that one request reads one block.
 BLOCK_SIZE: Final = 256
+#: Rows and columns copied at a time: whole tiles of the file and whole blocks of a cube.
+_PART: Final = (512, 2048)
+
+
+class Readable(Protocol):
+    """What can be read by windows of its last two axes: an array, or one that lies elsewhere."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
+    def __getitem__(self, window: Any, /) -> Any: ...
 
 
 def write_cog(
     path: Path,
-    array: NDArray[Any],
+    array: Readable,
     grid: Grid,
     *,
     nodata: float | None,
@@ -63,7 +76,7 @@ def write_cog(
     path
         Target; its folder is made. An existing file is replaced.
     array : [y, x] or [band, y, x]
-        Any GDAL data type.
+        Any GDAL data type. It is read by parts, so it need not lie in memory.
     nodata
         Value that means nothing; left out of the averages of the overviews.
     colour_table
@@ -85,62 +98,84 @@ def write_cog(
     import rasterio
     from rasterio.shutil import copy
 
-    bands = array[np.newaxis] if array.ndim == 2 else array
-    if bands.ndim != 3 or bands.shape[1:] != grid.shape:
+    count = 1 if len(array.shape) == 2 else array.shape[0]
+    if len(array.shape) not in (2, 3) or tuple(array.shape[-2:]) != grid.shape:
         raise ValueError(
-            f"{path.name}: the array has shape {array.shape}, the grid {grid.shape}; "
+            f"{path.name}: the array has shape {tuple(array.shape)}, the grid {grid.shape}; "
             "give [y, x] or [band, y, x]."
         )
-    if band_descriptions and len(band_descriptions) != len(bands):
-        raise ValueError(f"{path.name}: {len(band_descriptions)} descriptions for {len(bands)} bands.")
-    if colour_table and (len(bands) != 1 or bands.dtype != np.uint8):
+    if band_descriptions and len(band_descriptions) != count:
+        raise ValueError(f"{path.name}: {len(band_descriptions)} descriptions for {count} bands.")
+    if colour_table and (count != 1 or array.dtype != np.uint8):
         raise ValueError(
-            f"{path.name}: a colour table needs one band of uint8, not {bands.shape} {bands.dtype}."
+            f"{path.name}: a colour table needs one band of uint8, not {tuple(array.shape)} {array.dtype}."
         )
     classes = bool(colour_table) if categorical is None else categorical
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    plain, partial = (path.with_name(f".{path.name}.{os.getpid()}.{n}.partial") for n in ("plain", "cog"))
     profile = {
         "driver": "GTiff",
         "width": grid.width,
         "height": grid.height,
-        "count": len(bands),
-        "dtype": bands.dtype.name,
+        "count": count,
+        "dtype": array.dtype.name,
         "crs": grid.crs,
         "transform": grid.affine,
         "nodata": nodata,
+        # only to be read once
+        "tiled": True,
+        "blockxsize": BLOCK_SIZE,
+        "blockysize": BLOCK_SIZE,
+        "interleave": "pixel",
+        "compress": "zstd",
+        "zstd_level": 1,
+        "bigtiff": "if_safer",
     }
     try:
-        with rasterio.MemoryFile() as memory:
-            with memory.open(**profile) as dataset:
-                dataset.write(bands)
-                _describe(
-                    dataset,
-                    colour_table=colour_table,
-                    band_descriptions=band_descriptions,
-                    metadata=metadata,
-                    scale=scale,
-                    unit=unit,
-                )
-            with memory.open() as dataset:
-                copy(
-                    dataset,
-                    partial,
-                    driver="COG",
-                    BLOCKSIZE=BLOCK_SIZE,
-                    COMPRESS="DEFLATE",
-                    # Horizontal differencing helps measured values and spoils class codes.
-                    PREDICTOR="NO" if classes else "YES",
-                    OVERVIEWS="AUTO",
-                    OVERVIEW_RESAMPLING="NEAREST" if classes else "AVERAGE",
-                    BIGTIFF="IF_SAFER",
-                    NUM_THREADS="1",
-                )
+        with rasterio.open(plain, "w", **profile) as dataset:
+            _fill(dataset, array)
+            _describe(
+                dataset,
+                colour_table=colour_table,
+                band_descriptions=band_descriptions,
+                metadata=metadata,
+                scale=scale,
+                unit=unit,
+            )
+        with rasterio.open(plain) as dataset:
+            copy(
+                dataset,
+                partial,
+                driver="COG",
+                BLOCKSIZE=BLOCK_SIZE,
+                COMPRESS="DEFLATE",
+                # Horizontal differencing helps measured values and spoils class codes.
+                PREDICTOR="NO" if classes else "YES",
+                OVERVIEWS="AUTO",
+                OVERVIEW_RESAMPLING="NEAREST" if classes else "AVERAGE",
+                BIGTIFF="IF_SAFER",
+                NUM_THREADS="ALL_CPUS",  # they compress; the bytes are the same with any number
+            )
         partial.replace(path)
     finally:
+        plain.unlink(missing_ok=True)
         partial.unlink(missing_ok=True)
     return path
+
+
+def _fill(dataset: rasterio.io.DatasetWriter, array: Readable) -> None:
+    """Copy the pixels by parts: a season of a tile of 110 km takes 9 GB."""
+    from rasterio.windows import Window
+
+    height, width = array.shape[-2:]
+    for top in range(0, height, _PART[0]):
+        rows = slice(top, min(top + _PART[0], height))
+        for left in range(0, width, _PART[1]):
+            cols = slice(left, min(left + _PART[1], width))
+            part = np.asarray(array[..., rows, cols])
+            window = Window(left, top, cols.stop - left, rows.stop - top)
+            dataset.write(part[np.newaxis] if part.ndim == 2 else part, window=window)
 
 
 def _describe(

@@ -65,6 +65,26 @@ def test_the_same_array_gives_the_same_bytes(tmp_path: Path) -> None:
     assert first.read_bytes() == second.read_bytes()
 
 
+def test_what_lies_elsewhere_is_read_by_parts_and_gives_the_same_bytes(tmp_path: Path) -> None:
+    grid = Grid("EPSG:32648", (10, 0, 500_000, 0, -10, 4_000_000), 2100, 1030)
+    array = np.random.default_rng(1).integers(-100, 100, (3, 1030, 2100)).astype(np.int16)
+    asked: list[tuple[int, int]] = []
+
+    class Elsewhere:
+        shape, dtype = array.shape, array.dtype
+
+        def __getitem__(self, window: tuple[object, slice, slice]) -> np.ndarray:
+            asked.append((window[1].stop - window[1].start, window[2].stop - window[2].start))
+            return array[window]
+
+    first = write_cog(tmp_path / "a.tif", Elsewhere(), grid, nodata=-1)
+    second = write_cog(tmp_path / "b.tif", array, grid, nodata=-1)
+    assert first.read_bytes() == second.read_bytes()
+    assert max(asked) == (512, 2048) and len(asked) == 6
+    with rasterio.open(first) as dataset:
+        np.testing.assert_array_equal(dataset.read(), array)
+
+
 def test_a_crs_without_a_code_is_kept(tmp_path: Path) -> None:
     wkt = rasterio.CRS.from_proj4(
         "+proj=aea +lat_1=-2 +lat_2=-22 +lat_0=-12 +lon_0=-54 +ellps=GRS80"
