@@ -11,7 +11,6 @@ other programs were running. Nothing is asserted.
 - composite: median of 36 dates, against numbagg.
 - scaling: the same SAFE ingest with one worker and with all.
 - cube: COGs to gap-filled Zarr, against odc-stac + xarray + dask (benchmarks/peer_odc.py).
-- prefecture: what the measured speed means for six tiles and a season, and what `eo plan` says of it.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ from made_scenes import Made, items_of, make
 from rich.console import Console
 from telling import machine, table
 
-from eo_pipeline.acquire.sources.base import Scene, Tile
+from eo_pipeline.acquire.sources.base import Scene
 from eo_pipeline.cluster import SINGLE_THREAD
 from eo_pipeline.cube.composite import CLEAR, Views, compose
 from eo_pipeline.cube.gaps import FILLED, GapRule, fill_block, require_filled
@@ -46,16 +45,13 @@ from eo_pipeline.cube.medians import median_of_numbers
 from eo_pipeline.cube.store import NODATA, Layout, TileStore
 from eo_pipeline.grid import BLOCK, INGEST_BLOCK, Grid, TimeStep, cut, dekads
 from eo_pipeline.memory import keep_freed_memory
-from eo_pipeline.plan import Plan, TilePlan
 from eo_pipeline.scenes.clouds import mask_scene
 from eo_pipeline.season_source import SCL_CLEAR, SENTINEL2_BANDS, MaskRule
 
-PARTS = ("safe", "cog", "composite", "scaling", "cube", "prefecture")
+PARTS = ("safe", "cog", "composite", "scaling", "cube")
 CLOUDS = SimpleNamespace(clear=SCL_CLEAR, buffer_m=60.0, project_shadow=True)
 SCL_RULE = (MaskRule("SCL", tuple(float(code) for code in SCL_CLEAR)),)
 MAX_GAP = 60
-#: A tile and a season of the whole prefecture: scenes under 90 % cloud of one a five days.
-TILE_SIDE, TILES, SEASON_SCENES, SEASON_STEPS = 10_980, 6, 60, 36
 
 
 class Rounds:
@@ -480,49 +476,6 @@ def _agreement(case: Case, out: Path) -> dict[str, float]:
     return {"filled_in_both": both / total, "equal": same / both}
 
 
-def prefecture(results: Sequence[dict[str, Any]], options: argparse.Namespace) -> dict[str, Any]:
-    """Six tiles and a season, from the measured speed, and by the plan's own estimate."""
-    found = {item["part"]: item for item in results}
-    if "safe" not in found:
-        return {"part": "prefecture", "what": "needs the part “safe”"}
-    grid = Grid("EPSG:32648", (10.0, 0.0, 499_980.0, 0.0, -10.0, 4_000_020.0), TILE_SIDE, TILE_SIDE)
-    start = found["safe"]["first"]
-    steps = tuple(TimeStep(start, start) for _ in range(SEASON_STEPS))
-    scene = Scene("48SXD", start, ())
-
-    def planned(scenes: int) -> float:
-        layout = Layout("48SXD", grid, SENTINEL2_BANDS, steps, INGEST_BLOCK, BLOCK)
-        tile = TilePlan(
-            Tile("48SXD", grid, (scene,) * scenes),
-            layout,
-            tuple(cut("48SXD", grid, size=INGEST_BLOCK)),
-            tuple(cut("48SXD", grid, size=BLOCK)),
-            (),
-        )
-        season: Any = SimpleNamespace(growth=SimpleNamespace(indices=("NDVI",)))
-        plan = Plan(season, (tile,) * TILES, SENTINEL2_BANDS, steps, ())
-        return plan.seconds(options.workers)
-
-    # what is asked of the scenes alone: the plan with them less the plan without
-    told = planned(SEASON_SCENES) - planned(0)
-    work = TILES * SEASON_SCENES * TILE_SIDE**2 / 1e6
-    measured = work / found["safe"]["mpx_dates_per_s"]
-    busy = found["safe"]["ours_cpu_s"] / found["safe"]["mpx_dates"] * work / options.workers
-    result = {
-        "part": "prefecture",
-        "what": f"{TILES} tiles, {SEASON_SCENES} scenes each, SAFE, {options.workers} workers",
-        "ingest_hours": measured / 3600,
-        "plan_hours": told / 3600,
-        "plan_by_measured": told / measured,
-        "ingest_hours_cpu": busy / 3600,
-        "plan_by_measured_cpu": told / busy,
-    }
-    if "cube" in found:
-        screen = TILES * SEASON_STEPS * TILE_SIDE**2 / 1e6 / found["cube"]["screen_mpx_steps_per_s"]
-        result["screen_hours"] = screen / 3600
-    return result
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -559,15 +512,11 @@ def main() -> None:
             cases[kind] = Case(made, folder / f"work-{kind}")
             console.print(f"made {kind}: {dates} dates in {time.perf_counter() - start:.1f} s", style="dim")
         parts: dict[str, Callable[[], dict[str, Any]]] = {
-            "safe": lambda: (
-                against_the_limit("safe", cases["safe"], options)
-                | {"first": cases["safe"].made.scenes[0].date}
-            ),
+            "safe": lambda: against_the_limit("safe", cases["safe"], options),
             "cog": lambda: against_the_limit("cog", cases["cog"], options),
             "composite": lambda: composite(options),
             "scaling": lambda: scaling(cases["safe"], options),
             "cube": lambda: cube(cases["cog"], options),
-            "prefecture": lambda: prefecture(results, options),
         }
         for name in PARTS:
             if name in options.only:

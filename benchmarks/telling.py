@@ -51,7 +51,7 @@ def table(results: Sequence[dict[str, Any]]) -> Table:
             ratio = f"{item['times_numbagg']:.1f} × {item['best_numbagg']}"
         elif part == "scaling":
             figures, ratio = f"{item['one_s']:.2f} s, {item['many_s']:.2f} s", f"{item['times']:.2f} ×"
-        elif part == "cube":
+        else:
             peak, same = item["peak_gb"], item["agreement"]
             figures = (
                 f"ours {item['ours_mpx_dates_per_s']:.1f} Mpx·date/s ({peak['ours']:.1f} GB), with "
@@ -62,12 +62,5 @@ def table(results: Sequence[dict[str, Any]]) -> Table:
             ratio = (
                 f"{item['times_peer']:.1f} × odc-stac + xarray + dask ({item['times_peer_cpu']:.1f} by CPU)"
             )
-        elif "ingest_hours" in item:
-            figures = f"measured {item['ingest_hours']:.1f} h, plan {item['plan_hours']:.1f} h"
-            ratio = (
-                f"plan ÷ measured {item['plan_by_measured']:.2f} ({item['plan_by_measured_cpu']:.2f} by CPU)"
-            )
-        else:
-            figures, ratio = "—", "—"
         shown.add_row(part, item["what"], figures, ratio)
     return shown

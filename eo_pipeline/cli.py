@@ -16,6 +16,7 @@ import typer
 
 from eo_pipeline.cli_telling import (
     accuracy_facts,
+    minutes,
     plan_facts,
     print_accuracy,
     print_json,
@@ -434,7 +435,7 @@ def _progress(quiet: bool) -> Iterator[Callable[[Progress], None] | None]:
         known: dict[str, Any] = {}
 
         def tell(progress: Progress) -> None:
-            parts = [f"{_minutes(progress.eta_seconds)} left"] if progress.eta_seconds else []
+            parts = [f"{minutes(progress.eta_seconds)} left"] if progress.eta_seconds else []
             parts += [f"{progress.skipped} done before"] if progress.skipped else []
             note = ", ".join(parts)
             if progress.stage not in known:
@@ -450,17 +451,6 @@ def _note(text: str) -> None:
 
 def _tell_dashboard(address: str) -> None:
     typer.echo(f"Dask dashboard: {address}", err=True)
-
-
-def _minutes(seconds: float) -> str:
-    """A duration for reading.
-
-    >>> _minutes(42), _minutes(340), _minutes(9000)
-    ('42 s', '6 min', '2.5 h')
-    """
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _need_map(job: SeasonRun) -> None:

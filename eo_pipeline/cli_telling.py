@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 
 def plan_facts(found: Plan, workers: int | None) -> dict[str, Any]:
     from eo_pipeline.cluster import fitting_workers
+    from eo_pipeline.estimate import stage_seconds
     from eo_pipeline.stages import Stages
 
     count = min(fitting_workers(workers, found.worker_bytes), found.blocks)
     left = Stages(found).left()
+    seconds = stage_seconds(found, {stage: tasks for stage, (tasks, _) in left.items()}, count)
     return {
         "season": found.season.id,
         "title": found.season.title,
@@ -49,8 +51,12 @@ def plan_facts(found: Plan, workers: int | None) -> dict[str, Any]:
         "workers": count,
         "memory_per_worker_bytes": found.worker_bytes,
         "disk_bytes": found.disk_bytes,
-        "estimated_seconds_without_training": round(found.seconds(count), 1),
-        "tasks": {stage: {"to_do": todo, "all": total} for stage, (todo, total) in left.items()},
+        "estimated_seconds_without_training": round(sum(seconds.values()), 1),
+        "tasks": {
+            stage: {"to_do": len(todo), "all": total, "seconds": round(seconds.get(stage, 0.0), 1)}
+            for stage, (todo, total) in left.items()
+        },
+        "publish_seconds": round(seconds["publish"], 1),
         "work": str(found.work),
         "run": str(found.folder),
     }
@@ -90,8 +96,13 @@ def print_plan(facts: Mapping[str, Any]) -> None:
         say(f"Left out: {item['name']}: {item['reason']}")
     print_table(
         "Tasks",
-        ("stage", "to do", "done before"),
-        [(stage, n["to_do"], n["all"] - n["to_do"]) for stage, n in facts["tasks"].items() if n["all"]],
+        ("stage", "to do", "done before", "about"),
+        [
+            (stage, n["to_do"], n["all"] - n["to_do"], minutes(n["seconds"]) if n["seconds"] else "")
+            for stage, n in facts["tasks"].items()
+            if n["all"]
+        ]
+        + [("publish", "", "", minutes(facts["publish_seconds"]))],
     )
     say(f"Bands: {', '.join(facts['bands'])}; {facts['steps']} steps ({facts['step']})")
     say_clouds(facts["clouds"])
@@ -99,7 +110,8 @@ def print_plan(facts: Mapping[str, Any]) -> None:
         f"Memory: {facts['memory_per_worker_bytes'] / 1e9:.2f} GB a worker, {facts['workers']} worker(s); "
         f"disk: at most {facts['disk_bytes'] / 1e9:.2f} GB"
     )
-    say(f"Time: about {facts['estimated_seconds_without_training']:.0f} s, and training where a map is made")
+    total = minutes(facts["estimated_seconds_without_training"])
+    say(f"Time: about {total}, and training where a map is made; less on faster cores")
     say(f"Work folder: {facts['work']}")
     say(f"Run folder: {facts['run']}")
 
@@ -196,6 +208,17 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]
 
 def say(text: str) -> None:
     typer.echo(text)
+
+
+def minutes(seconds: float) -> str:
+    """A duration for reading.
+
+    >>> minutes(42), minutes(340), minutes(9000)
+    ('42 s', '6 min', '2.5 h')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def print_json(value: Any) -> None:

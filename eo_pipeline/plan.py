@@ -34,11 +34,6 @@ from eo_pipeline.scenes.source import SentinelSource, SkippedProduct, open_sourc
 from eo_pipeline.season import Season
 from eo_pipeline.storage import Folder
 
-#: Pixels × scenes × bands a worker screens and composes a second, measured on two cores; for the estimate
-#: only.
-_INGEST_SPEED: Final = 6e6
-#: Pixels × steps a worker smooths, classifies and compares a second.
-_PRODUCT_SPEED: Final = 1.5e6
 #: A worker before it reads anything: Python, numpy, numba, GDAL.
 WORKER_BYTES: Final = 350_000_000
 #: What mapping adds to that: torch, and the network's activations of one batch.
@@ -66,6 +61,15 @@ class TilePlan:
     def scenes_of(self, step: TimeStep) -> tuple[int, ...]:
         """Numbers of the tile's scenes that belong to one step."""
         return tuple(n for n, scene in enumerate(self.tile.scenes) if step.holds(scene.date))
+
+    def owned_pixels(self, block: Block) -> int:
+        """Pixels of a block that are the tile's own; the others belong to its neighbours."""
+        if self.tile.owned is None:
+            return block.height * block.width
+        top, left, bottom, right = self.tile.owned
+        rows = min(bottom, block.row + block.height) - max(top, block.row)
+        cols = min(right, block.col + block.width) - max(left, block.col)
+        return max(0, rows) * max(0, cols)
 
     def passes_of(self, step: TimeStep) -> tuple[RadarPass, ...]:
         """The passes of Sentinel-1 that belong to one step."""
@@ -150,17 +154,6 @@ class Plan:
         if self.season.source.radar:
             per_pixel += len(self.steps) * (2 * len(CHANNELS) + 2)
         return self.pixels * per_pixel
-
-    def seconds(self, workers: int) -> float:
-        """A rough time of the blocks' work, from speeds measured on two cores; training is not in it."""
-        ingest = sum(
-            item.tile.grid.width
-            * item.tile.grid.height
-            * (len(item.tile.scenes) * len(self.bands) + 2 * len(item.passes))
-            for item in self.tiles
-        )
-        products = self.pixels * len(self.steps) * (len(self.season.growth.indices) + 1)
-        return (ingest / _INGEST_SPEED + products / _PRODUCT_SPEED) / max(1, min(workers, self.blocks))
 
 
 def make_plan(

@@ -239,6 +239,7 @@ class Stages:
                     "clouds": self.plan.season.source.sentinel,
                     "mask_file": self.mask_file(tile, number),
                 },
+                float(tile.tile.grid.height * tile.tile.grid.width),
             )
             for tile in self.plan.tiles
             for number, scene in enumerate(tile.tile.scenes)
@@ -266,8 +267,9 @@ class Stages:
                     }
                     marker = self.marker("ingest", tile.name, name)
                     key = self.ingest_key(tile, block, step)
-                    # a step without scenes costs next to nothing
-                    weight = block.height * block.width * (len(numbers) + 0.1)
+                    # a step without scenes, or a block of which the tile owns nothing, costs next to nothing
+                    read = len(numbers) if tile.owned_pixels(block) else 0
+                    weight = block.height * block.width * (read + 0.1)
                     tasks.append(Task("ingest", tile.name, name, key, marker, ingest_step, arguments, weight))
         return tasks
 
@@ -295,7 +297,8 @@ class Stages:
                     }
                     marker = self.marker("radar", tile.name, name)
                     key = self.radar_key(tile, block, step)
-                    weight = block.height * block.width * (len(passes) + 0.1)
+                    read = len(passes) if tile.owned_pixels(block) else 0
+                    weight = block.height * block.width * (read + 0.1)
                     tasks.append(Task("radar", tile.name, name, key, marker, radar_step, arguments, weight))
         return tasks
 
@@ -424,7 +427,7 @@ class Stages:
                 self.marker(stage, tile.name, block.id),
                 function,
                 arguments(tile, block),
-                float(block.height * block.width),
+                max(1.0, tile.owned_pixels(block)),
             )
             for tile in self.plan.tiles
             for block in tile.blocks
@@ -438,13 +441,13 @@ class Stages:
         tasks: list[Task] = getattr(self, stage)()
         return tasks
 
-    def left(self) -> dict[str, tuple[int, int]]:
-        """(tasks to do, tasks in all) of each stage, as far as the markers tell."""
+    def left(self) -> dict[str, tuple[list[Task], int]]:
+        """(tasks to do, number of tasks in all) of each stage, as far as the markers tell."""
         stored = all(TileStore(self.store(tile)).matches(tile.layout) for tile in self.plan.tiles)
-        counts = {}
+        found = {}
         for stage in STAGES:
             tasks = self.of(stage)
-            done = len(done_results(tasks))
-            lost = not stored and stage not in ("mask", "train")
-            counts[stage] = (len(tasks) if lost else len(tasks) - done, len(tasks))
-        return counts
+            # markers of an older cube do not count
+            done = done_results(tasks) if stored or stage in ("mask", "train") else {}
+            found[stage] = [task for number, task in enumerate(tasks) if number not in done], len(tasks)
+        return found

@@ -52,9 +52,11 @@ def test_plan_says_what_a_run_will_do(
     assert facts["scenes"] == 6
     assert facts["bands"] == ["B02", "B04", "B08"]
     assert facts["steps"] == 18
-    assert facts["tasks"]["ingest"] == {"to_do": 18, "all": 18}  # a block and dekad each
-    assert facts["tasks"]["screen"] == {"to_do": 1, "all": 1}
-    assert facts["tasks"]["train"] == {"to_do": 0, "all": 0}
+    counts = {stage: (row["to_do"], row["all"]) for stage, row in facts["tasks"].items()}
+    assert counts["ingest"] == (18, 18)  # a block and dekad each
+    assert (counts["screen"], counts["train"]) == ((1, 1), (0, 0))
+    parts = [*(row["seconds"] for row in facts["tasks"].values()), facts["publish_seconds"]]
+    assert facts["estimated_seconds_without_training"] == pytest.approx(sum(parts), abs=0.5)
     assert facts["memory_per_worker_bytes"] > 0
     assert not (season.root / "runs").exists()  # a plan makes nothing
 

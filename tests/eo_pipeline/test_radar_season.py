@@ -130,7 +130,7 @@ def test_a_new_pass_touches_its_dekad_alone(tmp_path: Path) -> None:
     assert (told["radar"].total, told["radar"].skipped) == (18, 18)
     write_rtc(tmp_path / "radar", date(2026, 4, 9), "ascending", 0.02)
     plan = json.loads(good("plan", season.toml, "--json"))
-    assert plan["tasks"]["radar"] == {"to_do": 1, "all": 18}
+    assert plan["tasks"]["radar"]["to_do"] == 1
     assert plan["tasks"]["ingest"]["to_do"] == plan["tasks"]["screen"]["to_do"] == 0
     assert plan["tiles"][0]["radar"] == {"ascending": 4, "descending": 1}
     store, told = ingest(season)
@@ -256,11 +256,12 @@ def test_a_map_may_be_made_of_radar(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     other = classified(23, tmp_path / "b")
     again = TileStore(other.stages.store(other.plan.tiles[0])).read("crop_type")
     np.testing.assert_array_equal(again, mapped)
-    assert job.stages.left()["train"][0] == 0
+    assert job.stages.left()["train"][0] == []
     # a pass more, and the model is trained again; the optical cube is as it was
     write_rtc(tmp_path / "radar", date(2026, 6, 5), "descending", 0.1, border=0)
     left = SeasonRun(make_plan(job.plan.season), Engine(workers=0)).stages.left()
-    assert [left[name][0] for name in ("radar", "train", "classify", "ingest", "screen")] == [1, 1, 1, 0, 0]
+    counts = [len(left[name][0]) for name in ("radar", "train", "classify", "ingest", "screen")]
+    assert counts == [1, 1, 1, 0, 0]
     season.rewrite('[source.radar]\nroot = "radar"\n', "")
     with pytest.raises(SeasonFileError, match=r"\[classify\] features names VH_DESC.*\[source.radar\]"):
         make_plan(read_season(season.toml))
