@@ -58,6 +58,7 @@ def assemble(run: SeasonRun) -> RunManifest:
             "[output] root."
         )
     # everything that can be refused is refused before a file is written
+    _ = run.filled
     estimates, series, accuracy = run.estimates, run.series, run.accuracy()
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)

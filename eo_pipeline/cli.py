@@ -149,7 +149,7 @@ def ingest(
     Example: eo ingest season.toml
     """
     with _season_run(season, out, work, scheduler, workers, block, quiet=as_json, fetch=fetch) as job:
-        verdicts = job.verdicts
+        verdicts, filled = job.verdicts, job.filled
         skipped, clouds = job.plan.skipped, job.plan.clouds
         stores = {tile.name: str(job.stages.store(tile)) for tile in job.plan.tiles}
         radar = {tile.name: radar_facts(tile) for tile in job.plan.tiles if tile.passes}
@@ -164,6 +164,7 @@ def ingest(
         },
         "clouds": clouds,
         "radar": radar,
+        "filled": filled,
         "skipped": [{"name": item.name, "reason": item.reason} for item in skipped],
     }
     if as_json:
@@ -174,6 +175,9 @@ def ingest(
         say(f"Cube of {name}: {len(kept)} of {len(found)} steps seen; {stores[name]}")
         if name in radar:
             say("  Sentinel-1: " + ", ".join(f"{n} {direction}" for direction, n in radar[name].items()))
+        if name in filled:
+            total = max(1, sum(filled[name].values()))
+            say("  Values of bands: " + ", ".join(f"{n / total:.0%} {k}" for k, n in filled[name].items()))
     say_clouds(clouds)
     for item in skipped:
         say(f"Left out: {item.name}: {item.reason}")

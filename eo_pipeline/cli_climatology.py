@@ -26,7 +26,7 @@ from eo_pipeline.errors import CubeError
 
 if TYPE_CHECKING:
     from eo_pipeline.cube.climatology import Climatology, PastSeason
-    from eo_pipeline.cube.export import CubeView
+    from eo_pipeline.cube.view import CubeView
     from eo_pipeline.publish.contract import Raster
 
 climatology_app = typer.Typer(

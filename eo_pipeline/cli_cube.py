@@ -16,7 +16,7 @@ from eo_pipeline.errors import CubeError, EOPipelineError
 
 if TYPE_CHECKING:
     from eo_pipeline.cube.climatology import Climatology
-    from eo_pipeline.cube.export import CubeView
+    from eo_pipeline.cube.view import CubeView
     from eo_pipeline.season import Season
 
 cube_app = typer.Typer(
@@ -54,6 +54,9 @@ Simulated = Annotated[
     typer.Option("--simulated", help="Label as 模拟数据; known by itself for season files and their runs."),
 ]
 Point = Annotated[str, typer.Option("--point", help="Longitude and latitude, like 105.73,35.52.")]
+Filled = Annotated[
+    bool, typer.Option("--filled", help="With gaps filled, where the season's [cube] fill asks for it.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on stdout.")]
 Box = Annotated[
     str, typer.Option("--bbox", help="West,south,east,north in degrees, instead of the whole tile.")
@@ -110,6 +113,7 @@ def plot(
     climatology: Annotated[
         Path | None, typer.Option("--climatology", help="Draw what is usual behind the curve.")
     ] = None,
+    filled: Filled = False,
     bbox: Box = "",
     tile: TileName = "",
     simulated: Simulated = False,
@@ -136,20 +140,23 @@ def plot(
         label = made_up or simulated
         if day:
             view = _one(views)
+            _check_filled(view, filled, *COLOURS[colours])
             plots.plot_dekad(
-                view, view.step(_day(day)), out, colours=colours, window=view.window(_box(bbox)),
-                simulated=label,
+                view, view.step(_day(day)), out, colours=colours, filled=filled,
+                window=view.window(_box(bbox)), simulated=label,
             )  # fmt: skip
             rows = []
         else:
             lon, lat = numbers_of(point, 2, "--point", "LON,LAT, like 105.73,35.52")
             view, place = _at(views, lon, lat)
             view.require_feature(feature)
+            _check_filled(view, filled, feature)
             normals = _normals(climatology, view, feature, place) if climatology else None
             plots.plot_curve(
-                view, feature, place, out, where=f"{lon:.5f}°E {lat:.5f}°N", normals=normals, simulated=label
-            )
-            rows = plots.curve_facts(view, feature, place)
+                view, feature, place, out, filled=filled, where=f"{lon:.5f}°E {lat:.5f}°N", normals=normals,
+                simulated=label,
+            )  # fmt: skip
+            rows = plots.curve_facts(view, feature, place, filled=filled)
     if as_json:
         print_json({"picture": str(out), "simulated": label, "tile": view.name, "curve": rows})
         return
@@ -168,6 +175,7 @@ def export(
     ] = "",
     bands: Annotated[str, typer.Option("--bands", help="With --date: some bands, like B04,B08.")] = "",
     smoothed: Annotated[bool, typer.Option("--smoothed", help="With --index: the smoothed curve.")] = False,
+    filled: Filled = False,
     bbox: Box = "",
     form: Annotated[str, typer.Option("--format", help="cog (with overviews), or gtiff (plain).")] = "cog",
     tile: TileName = "",
@@ -191,25 +199,34 @@ def export(
             raise CubeError(f"--format {form!r} is not accepted; give cog or gtiff.")
         if (smoothed and not feature) or (bands and not day):
             raise CubeError("--smoothed goes with --index, and --bands with --date.")
-        from eo_pipeline.cube.export import PLAIN, export_dekad, export_series
+        if smoothed and filled:
+            raise CubeError("--smoothed has no gaps to fill; give either --smoothed or --filled.")
+        from eo_pipeline.cube.export import export_dekad, export_series
+        from eo_pipeline.cube.view import PLAIN
 
         views, made_up = views_of(cube, tile)
         view = _one(views)
         window = view.window(_box(bbox))
         tags = {"NOTE": "模拟数据 simulated data"} if made_up or simulated else {}
         kind: Any = form
+        _check_filled(view, filled, feature)
         if day:
             chosen = tuple(name.strip() for name in bands.split(",") if name.strip())
             for name in chosen:
                 view.require_feature(name)
                 if name not in view.bands:
                     raise CubeError(f"{name} is no band; --bands takes some of {', '.join(view.bands)}.")
-            export_dekad(view, view.step(_day(day)), out, bands=chosen, window=window, form=kind, tags=tags)
+            export_dekad(
+                view, view.step(_day(day)), out, bands=chosen, filled=filled, window=window, form=kind,
+                tags=tags,
+            )  # fmt: skip
         else:
             view.require_feature(feature)
             if smoothed and feature in PLAIN:
                 raise CubeError(f"{feature} has no smoothed curve; leave --smoothed out.")
-            export_series(view, feature, out, smoothed=smoothed, window=window, form=kind, tags=tags)
+            export_series(
+                view, feature, out, smoothed=smoothed, filled=filled, window=window, form=kind, tags=tags
+            )
     typer.echo(f"{out}" + ("  模拟数据" if made_up or simulated else ""))
 
 
@@ -224,9 +241,22 @@ def told() -> Iterator[None]:
         raise typer.Exit(2) from error
 
 
+def _check_filled(view: CubeView, filled: bool, *features: str) -> None:
+    """Refuse --filled where the cube, or one of the features, has nothing filled."""
+    if not filled:
+        return
+    from eo_pipeline.cube.radar import CHANNELS
+    from eo_pipeline.cube.view import PLAIN
+
+    for name in features:
+        if name in PLAIN or name in CHANNELS:
+            raise CubeError(f"{name} is never filled, only bands and their indices are; leave --filled out.")
+    view.require_filled()
+
+
 def views_of(cube: str, tile: str) -> tuple[list[CubeView], bool]:
     """The cubes at a path or s3:// URL, and whether they are known to be simulated."""
-    from eo_pipeline.cube.export import CubeView
+    from eo_pipeline.cube.view import CubeView
     from eo_pipeline.storage import Folder
 
     if "://" in cube:
@@ -362,6 +392,7 @@ def _info(view: CubeView) -> dict[str, Any]:
                 "state": fact.state,
                 "reason": fact.reason,
             }
+            | ({} if fact.filled is None else {"filled": round(fact.filled, 4)})
             | ({"radar": {name: round(share, 4) for name, share in fact.radar.items()}} if fact.radar else {})
             for fact in facts
         ],
@@ -391,6 +422,7 @@ def _print_info(document: Mapping[str, Any], *, simulated: bool) -> None:
             f"{fact['start']} – {fact['end']}",
             f"{fact['clear']:.0%}",
             f"{fact['usable']:.0%}",
+            *([f"{fact['filled']:.0%}"] if "filled" in fact else []),
             "—" if fact["age_days"] is None else f"{fact['age_days']:.0f}",
             *(f"{share:.0%}" for share in fact.get("radar", {}).values()),
             fact["state"] + (f": {fact['reason']}" if fact["reason"] else ""),
@@ -398,7 +430,8 @@ def _print_info(document: Mapping[str, Any], *, simulated: bool) -> None:
         for fact in document["dekads"]
     ]
     radar = [f"S1 {name}" for name in document["dekads"][0].get("radar", {})]
-    print_table("", ("dekad 旬", "clear", "usable", "age, days", *radar, "state"), rows)
+    filled = ["filled"] if "filled" in document["dekads"][0] else []
+    print_table("", ("dekad 旬", "clear", "usable", *filled, "age, days", *radar, "state"), rows)
 
 
 def cell(value: object) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from eo_pipeline.acquire.sources.base import Scene, Tile, scene_token
+from eo_pipeline.cube.gaps import fill_bytes
 from eo_pipeline.cube.indices import missing_for
 from eo_pipeline.cube.ingest import ingest_bytes, screen_bytes, tested_bands
 from eo_pipeline.cube.passes import find_passes
@@ -153,6 +154,8 @@ class Plan:
         per_pixel += len(self.steps) * 2 * 3 * len(self.season.growth.indices) + 10
         if self.season.source.radar:
             per_pixel += len(self.steps) * (2 * len(CHANNELS) + 2)
+        if self.season.fill:
+            per_pixel += len(self.steps) * 2 * len(self.bands)
         return self.pixels * per_pixel
 
 
@@ -255,6 +258,7 @@ def _tile_bytes(item: TilePlan, plan: Plan) -> int:
         ingest_bytes(busiest, bands, reading),
         radar_bytes(reading) if plan.season.source.radar else 0,
         screen_bytes(steps, len(tested_bands(plan.bands)), making),
+        fill_bytes(steps, making) if plan.season.fill else 0,
         # reflectance as int16 and float32, one index observed, smoothed and in double precision
         pixels * steps * (6 * bands + 24),
         pixels * steps * (6 * bands + 8 * features) + _MODEL_BYTES if features else 0,

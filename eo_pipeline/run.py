@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from eo_pipeline.cube.gaps import FILLED, require_filled
 from eo_pipeline.cube.ingest import judge_steps, tested_bands
 from eo_pipeline.cube.radar import require_radar
 from eo_pipeline.cube.smoothing import array_of
@@ -187,6 +188,26 @@ class SeasonRun:
     def kept(self) -> dict[str, tuple[bool, ...]]:
         """By tile, the steps that take part in the products."""
         return {name: tuple(not v.rejected for v in found) for name, found in self.verdicts.items()}
+
+    @functools.cached_property
+    def filled(self) -> dict[str, dict[str, int]]:
+        """By tile, values of bands that were seen, were filled, and are left; empty where none are filled."""
+        tasks = self.stages.fill(self.kept)
+        for tile in self.plan.tiles:
+            store = TileStore(self.stages.store(tile))
+            if tasks:
+                require_filled(store, tile.layout)
+            elif store.folder.exists(f"{FILLED}/zarr.json"):
+                # nothing would keep it up to date
+                self.plan.work.delete_tree(f"tasks/fill/{tile.name}")
+                store.folder.delete_tree(FILLED)
+        if not tasks:
+            return {}
+        counts = {tile.name: dict.fromkeys(("seen", "filled", "left"), 0) for tile in self.plan.tiles}
+        for task, result in zip(tasks, self._run("fill", tasks), strict=True):
+            for name in counts[task.tile]:
+                counts[task.tile][name] += int(result[name])
+        return counts
 
     @functools.cached_property
     def indices(self) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal, cast, get_args
 
 from eo_pipeline.errors import SeasonFileError
 from eo_pipeline.season_source import SourceSpec, read_source
@@ -21,6 +21,7 @@ from eo_pipeline.storage import Folder
 from eo_pipeline.toml_table import Table
 
 Step = Literal["dekad", "native"]
+FillMethod = Literal["linear", "whittaker", "smooth"]
 
 #: Growth classes come from the products; these codes must stay free in a crop map: 0 is nodata, 255 unused.
 CLASS_CODES: Final = range(1, 255)
@@ -84,6 +85,14 @@ class GrowthSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class FillSpec:
+    """How gaps in the series of the cube's bands are filled, and over how many days; see `cube.gaps`."""
+
+    method: FillMethod
+    max_gap: int
+
+
+@dataclass(frozen=True, slots=True)
 class Season:
     """A season file, checked. `document` is the TOML as it was read, for the record in run.json.
 
@@ -104,6 +113,7 @@ class Season:
     classify: ClassifySpec | None
     area: AreaSpec
     growth: GrowthSpec
+    fill: FillSpec | None
     output_root: Path
     work_root: Folder | None
     document: Mapping[str, Any] = field(repr=False, compare=False)
@@ -114,7 +124,7 @@ class Season:
         return (self.work_root or Folder.of(self.output_root / ".work")) / self.id
 
 
-_TOP = ("season", "region", "source", "classes", "classify", "area", "growth", "output")
+_TOP = ("season", "region", "source", "cube", "classes", "classify", "area", "growth", "output")
 
 
 def read_season(path: Path | str) -> Season:
@@ -182,6 +192,7 @@ def read_season(path: Path | str) -> Season:
         classify=classify,
         area=_area(file, document.get("area", {})),
         growth=_growth(file, document.get("growth", {})),
+        fill=_fill(file, document.get("cube", {})),
         output_root=cast(Path, output.place("root", must_exist=False)),
         work_root=output.storage("work"),
         document=document,
@@ -289,3 +300,13 @@ def _growth(file: Path, values: object) -> GrowthSpec:
         indices=indices if index in indices else (index, *indices),
         baseline=table.places("baseline"),
     )
+
+
+def _fill(file: Path, values: object) -> FillSpec | None:
+    table = Table(file, "cube", values, ("fill", "max_gap"))
+    if "fill" not in table.values:
+        if "max_gap" in table.values:
+            raise table.fail("max_gap", 'is for a cube with fill; add fill = "linear", or leave it out.')
+        return None
+    method = cast(FillMethod, table.choice("fill", get_args(FillMethod)))
+    return FillSpec(method, table.whole("max_gap", 60, low=1, high=366))

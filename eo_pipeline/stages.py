@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from eo_pipeline.acquire.sources.base import stamp
+from eo_pipeline.cube.gaps import GapRule, fill_block
 from eo_pipeline.cube.ingest import ingest_step, screen_block
 from eo_pipeline.cube.radar import CHANNELS, radar_step
 from eo_pipeline.cube.smoothing import smooth_block
@@ -28,7 +29,9 @@ from eo_pipeline.scenes.clouds import mask_scene
 from eo_pipeline.storage import Folder
 
 #: In the order they run.
-STAGES: Final = ("mask", "ingest", "radar", "screen", "index", "train", "classify", "curves", "growth")
+STAGES: Final = (
+    "mask", "ingest", "radar", "screen", "fill", "index", "train", "classify", "curves", "growth",
+)  # fmt: skip
 #: Stages of a season with samples only.
 _MAPPED = ("train", "classify")
 
@@ -97,6 +100,9 @@ class Stages:
     def judged_key(self, tile: TilePlan, block: Block) -> str:
         """Key of a block's usable reflectance: a step is judged over its whole tile, so on all its blocks."""
         return task_key("judged", block.id, block.height, block.width, self._tile_keys[tile.name])
+
+    def fill_key(self, tile: TilePlan, block: Block) -> str:
+        return task_key("fill", self.judged_key(tile, block), repr(self.gap_rule))
 
     def index_key(self, tile: TilePlan, block: Block) -> str:
         return task_key("index", self.judged_key(tile, block), self.plan.season.growth.indices)
@@ -177,6 +183,12 @@ class Stages:
             tile.name: task_key("tile", [self.screen_key(tile, block) for block in tile.blocks])
             for tile in self.plan.tiles
         }
+
+    @property
+    def gap_rule(self) -> GapRule | None:
+        """How the season fills gaps; None where it does not."""
+        spec = self.plan.season.fill
+        return GapRule(spec.method, spec.max_gap) if spec else None
 
     def _masks(self) -> list[Any]:
         source = self.plan.season.source
@@ -314,6 +326,23 @@ class Stages:
             }
 
         return self._tasks("screen", screen_block, self.screen_key, arguments)
+
+    def fill(self, kept: Kept | None = None) -> list[Task]:
+        """One task a block: its bands with their gaps filled. None where the season does not ask for it."""
+        if self.gap_rule is None:
+            return []
+
+        def arguments(tile: TilePlan, block: Block) -> Mapping[str, Any]:
+            return {
+                "block": block,
+                "store": self.store(tile),
+                "kept": (kept or {}).get(tile.name, ()),
+                "bands": self.plan.bands,
+                "dates": tile.layout.dates,
+                "rule": self.gap_rule,
+            }
+
+        return self._tasks("fill", fill_block, self.fill_key, arguments)
 
     def index(self, kept: Kept | None = None) -> list[Task]:
         """One task a block: smoothed indices. `kept` says of each tile's steps which take part."""

@@ -1,7 +1,8 @@
 """Filling gaps in the series of a cube's bands: between clear views, never over a long silence.
 
 Pure arrays [t, n] first; the task at the end writes `filled[step, band, y, x]`, which is made only where
-somebody asks for it. Products smooth their own indices (`cube/smoothing.py`) and need none of this.
+the season asks for it ([cube] fill). It is for other programs: our products smooth their own indices
+(`cube/smoothing.py`), and the crop map's models know gaps.
 """
 
 from __future__ import annotations
@@ -9,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, get_args
 
 import numpy as np
 from numba import njit
@@ -22,9 +22,10 @@ from eo_pipeline.cube.store import NODATA, Layout, TileStore, decode, encode, ma
 from eo_pipeline.engine import Result
 from eo_pipeline.errors import CubeError
 from eo_pipeline.grid import Block
+from eo_pipeline.season import FillMethod
+from eo_pipeline.storage import Place
 
-Method = Literal["linear", "whittaker", "smooth"]
-METHODS: Final[tuple[str, ...]] = get_args(Method)
+METHODS: Final[tuple[str, ...]] = get_args(FillMethod)
 #: The array of filled reflectance.
 FILLED: Final = "filled"
 #: Columns handled side by side, and pixels smoothed at a time: bounds the float copies.
@@ -52,7 +53,7 @@ class GapRule:
         Stiffness and repetitions of the smoother; see `series.smooth`.
     """
 
-    method: Method = "linear"
+    method: FillMethod = "linear"
     max_gap: int = 60
     hold: int = 0
     lam: float = LAMBDA
@@ -241,10 +242,11 @@ def _step(
 # ---- the task -------------------------------------------------------------------------------------------
 def require_filled(tile: TileStore, layout: Layout) -> None:
     """Make the array `filled[step, band, y, x]` if it is not there; one shard is a block's band."""
-    if FILLED not in tile.group:
-        steps, bands = len(layout.steps), len(layout.bands)
-        shape, shard = (steps, bands, *layout.grid.shape), (steps, 1, *layout.product_side)
-        make_array(tile.group, FILLED, shape=shape, shard=shard, dtype="int16", fill=NODATA)
+    with tile.folder.telling(FILLED):
+        if FILLED not in tile.group:
+            steps, bands = len(layout.steps), len(layout.bands)
+            shape, shard = (steps, bands, *layout.grid.shape), (steps, 1, *layout.product_side)
+            make_array(tile.group, FILLED, shape=shape, shard=shard, dtype="int16", fill=NODATA)
 
 
 def fill_bytes(steps: int, block: Block) -> int:
@@ -258,7 +260,7 @@ def fill_bytes(steps: int, block: Block) -> int:
 def fill_block(
     *,
     block: Block,
-    store: Path,
+    store: Place,
     bands: Sequence[str],
     dates: Sequence[date],
     kept: Sequence[bool] = (),
@@ -279,18 +281,19 @@ def fill_block(
         `seen`, `filled`, `left`: numbers of pixels × steps that were seen, were filled, and stay nodata.
     """
     tile = TileStore(store)
-    array, filled = tile.array("reflectance"), tile.array(FILLED)
+    filled = tile.array(FILLED)
     usable = tile.read_usable(block, kept)
     rows, cols = block.slices
     seen = left = 0
-    for b in range(len(bands)):
-        numbers = np.asarray(array[:, b, rows, cols])
+    for b, name in enumerate(bands):
+        numbers = tile.read_bands((name,), bands, block)[:, 0]
         numbers[~usable] = NODATA
         shape = numbers.shape
         seen += int((numbers != NODATA).sum())
         done = fill_gaps(numbers.reshape(shape[0], -1), dates, rule=rule).reshape(shape)
         left += int((done == NODATA).sum())
-        if not write_shards(filled, done[:, None], (0, b, block.row, block.col)):
-            filled[:, b, rows, cols] = done
+        with tile.folder.telling(FILLED):
+            if not write_shards(filled, done[:, None], (0, b, block.row, block.col)):
+                filled[:, b, rows, cols] = done
     total = len(bands) * usable.size
     return {"seen": seen, "filled": total - seen - left, "left": left}

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from eo_pipeline.cube.export import COLOURS, PLAIN, CubeView, quicklook, scale_of
+from eo_pipeline.cube.export import COLOURS, quicklook
 from eo_pipeline.cube.radar import CHANNELS
 from eo_pipeline.cube.series import smooth
 from eo_pipeline.cube.store import NODATA
+from eo_pipeline.cube.view import PLAIN, CubeView, scale_of
 from eo_pipeline.errors import CubeError
 from eo_pipeline.grid import Block
 
@@ -70,11 +71,12 @@ def plot_dekad(
     out: Path,
     *,
     colours: str = "true",
+    filled: bool = False,
     window: Block | None = None,
     simulated: bool = False,
 ) -> Path:
-    """A dekad in true or false colour, or as radar saw it in one direction, and below it the share of clear
-    pixels of every dekad.
+    """A dekad in true or false colour, its gaps `filled` if so wished, or as radar saw it in one direction,
+    and below it the share of clear pixels of every dekad.
 
     Raises
     ------
@@ -94,7 +96,7 @@ def plot_dekad(
             f"{', '.join(view.bands)}. Try --colours {grey}, or `eo cube export`."
         )
     with view.tile.reading():
-        picture, grid = quicklook(view, number, bands, window=window)
+        picture, grid = quicklook(view, number, bands, filled=filled, window=window)
         facts = view.facts()
     step, fact = view.steps[number], facts[number]
     left, bottom, right, top = (v / 1000 for v in grid.bounds)
@@ -111,6 +113,8 @@ def plot_dekad(
         share = f"可用 {fact.believed:.0%} usable{state}"
         if radar:
             share = f"雷达 {fact.radar[colours]:.0%} seen by radar"
+        elif filled:
+            share += f" · 补缺后 {fact.filled:.0%} with gaps filled"
         image.set_title(f"{title}\n{share}", fontsize=9, loc="left")
         days = [item.start for item in facts]
         width = [(item.end - item.start).days + 1 for item in facts]
@@ -133,6 +137,7 @@ def plot_curve(
     place: tuple[int, int],
     out: Path,
     *,
+    filled: bool = False,
     where: str = "",
     normals: Normals | None = None,
     simulated: bool = False,
@@ -143,6 +148,8 @@ def plot_curve(
     ----------
     place
         Row and column.
+    filled
+        Draw what gaps are filled with, too.
     where
         How the place is called in the title.
     normals
@@ -151,6 +158,7 @@ def plot_curve(
     if feature in PLAIN:
         raise CubeError(f"{feature} is no curve; give a band or an index, or use `eo cube info`.")
     days, values, curve, counts = _curve(view, feature, place)
+    gaps = _gaps(view, feature, place) if filled else None
     radar = feature in CHANNELS
     with _figure(out, 7.0, 3.6) as figure:
         axes, strip = figure.subplots(2, 1, sharex=True, height_ratios=(4, 0.8))
@@ -163,6 +171,8 @@ def plot_curve(
         axes.plot(
             days, values, "o", color=_INK, ms=3.5, label="雷达 passes" if radar else "无云观测 clear views"
         )
+        if gaps is not None:
+            axes.plot(days, gaps, "o", mfc="none", mec=_LEAF, ms=3.5, label="补缺 filled")
         axes.set_ylabel(f"{feature}, dB" if radar else feature)
         axes.set_title(f"{feature} · {view.name} {where}".strip(), fontsize=9, loc="left")
         axes.grid(color="#e4e0d5", lw=0.6)
@@ -193,9 +203,14 @@ def _label(figure: Any, axes: Any) -> None:
     )  # fmt: skip
 
 
-def curve_facts(view: CubeView, feature: str, place: tuple[int, int]) -> list[dict[str, Any]]:
-    """The same curve as rows: date, value (None where not seen), smoothed value, number of clear views."""
+def curve_facts(
+    view: CubeView, feature: str, place: tuple[int, int], *, filled: bool = False
+) -> list[dict[str, Any]]:
+    """The same curve as rows: date, value (None where not seen), smoothed value, number of clear views; with
+    `filled` what a gap is filled with.
+    """
     found = _curve(view, feature, place)
+    gaps = _gaps(view, feature, place) if filled else found[1]
     return [
         {
             "date": day.isoformat(),
@@ -203,8 +218,19 @@ def curve_facts(view: CubeView, feature: str, place: tuple[int, int]) -> list[di
             "smoothed": None if np.isnan(fitted) else round(float(fitted), 4),
             "views": int(count),
         }
-        for day, value, fitted, count in zip(*found, strict=True)
+        | ({"filled": None if np.isnan(gap) else round(float(gap), 4)} if filled else {})
+        for day, value, fitted, count, gap in zip(*found, gaps, strict=True)
     ]
+
+
+def _gaps(view: CubeView, feature: str, place: tuple[int, int]) -> Any:
+    """What the gaps of one pixel are filled with, float32 [step]; NaN where it was seen."""
+    with view.tile.reading():
+        block = Block(view.name, *place, 1, 1)
+        numbers = view.series(feature, block, filled=True)[:, 0, 0]
+        seen = view.series(feature, block)[:, 0, 0] != NODATA
+    values = numbers / np.float32(scale_of(feature))
+    return np.where(seen | (numbers == NODATA), np.float32(np.nan), values)
 
 
 def _curve(view: CubeView, feature: str, place: tuple[int, int]) -> tuple[list[date], Any, Any, Any]:

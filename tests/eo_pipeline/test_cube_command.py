@@ -15,8 +15,9 @@ from seasons import NODATA, TinySeason, lonlat, make_season
 from typer.testing import CliRunner, Result
 
 from eo_pipeline.cli import app
-from eo_pipeline.cube.export import CubeView, quicklook
+from eo_pipeline.cube.export import quicklook
 from eo_pipeline.cube.store import TileStore
+from eo_pipeline.cube.view import CubeView
 
 RUNNER = CliRunner()
 
