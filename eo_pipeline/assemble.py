@@ -310,6 +310,16 @@ def _inputs(run: SeasonRun) -> list[dict[str, Any]]:
         {"role": "baseline", "path": f"{folder.name}/run.json", **sums.of(folder / "run.json")}
         for folder in season.growth.baseline
     ]
+    rows += [
+        {
+            "role": "climatology",
+            "path": f"{store.path.parent.name}/{store.path.name}",
+            "seasons": [entry.label for entry in store.seasons],
+            **sums.of(store.path / "zarr.json"),
+        }
+        for tile in run.plan.tiles
+        if (store := tile.usual) is not None
+    ]
     sums.save()
     rows += [row for tile in run.plan.tiles for row in _scene_rows(run, tile)]
     if (clouds := run.plan.clouds) is not None:

@@ -296,7 +296,7 @@ def growth(
     block: BlockSize = None,
     as_json: Json = False,
 ) -> None:
-    """Judge growth of each crop in each unit, against earlier seasons or against peers.
+    """Judge growth of each crop in each unit, against earlier seasons, a climatology, or peers.
 
     Example: eo growth season.toml
     """

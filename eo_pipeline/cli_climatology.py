@@ -17,7 +17,6 @@ from eo_pipeline.cli_cube import (
     numbers_of,
     print_table,
     season_of,
-    stores_of,
     told,
     views_of,
 )
@@ -25,7 +24,8 @@ from eo_pipeline.cli_telling import print_json
 from eo_pipeline.errors import CubeError
 
 if TYPE_CHECKING:
-    from eo_pipeline.cube.climatology import Climatology, PastSeason
+    from eo_pipeline.cube.climatology import Climatology
+    from eo_pipeline.cube.past_seasons import PastSeason
     from eo_pipeline.cube.view import CubeView
     from eo_pipeline.publish.contract import Raster
 
@@ -106,6 +106,8 @@ def show(
     Example: eo cube climatology show var/climatology --point 105.73,35.52
     """
     with told():
+        from eo_pipeline.cube.climatology import stores_of
+
         stores = stores_of(folder)
         facts = [
             {
@@ -142,7 +144,7 @@ def show(
 # ---- seasons ----------------------------------------------------------------------------------------
 def _past(season: str, indices: Sequence[str]) -> list[tuple[str, PastSeason]]:
     """The seasons at a path or URL, by tile."""
-    from eo_pipeline.cube.climatology import CubeSeason
+    from eo_pipeline.cube.past_seasons import CubeSeason
 
     path = Path(season)
     if path.is_dir() and (path / "run.json").is_file():
@@ -164,7 +166,7 @@ def _label_of(view: CubeView) -> str:
 
 
 def _past_run(folder: Path, indices: Sequence[str]) -> list[tuple[str, PastSeason]]:
-    from eo_pipeline.cube.climatology import RasterSeason
+    from eo_pipeline.cube.past_seasons import RasterSeason
     from eo_pipeline.publish.contract import read_manifest
 
     manifest = read_manifest(folder)

@@ -15,7 +15,6 @@ from eo_pipeline.cli_telling import print_json
 from eo_pipeline.errors import CubeError, EOPipelineError
 
 if TYPE_CHECKING:
-    from eo_pipeline.cube.climatology import Climatology
     from eo_pipeline.cube.view import CubeView
     from eo_pipeline.season import Season
 
@@ -343,27 +342,12 @@ def _day(text: str) -> date:
 
 
 def _normals(folder: Path, view: CubeView, feature: str, place: tuple[int, int]) -> Any:
-    from eo_pipeline.cube.climatology import same_place
+    from eo_pipeline.cube.climatology import store_of
     from eo_pipeline.grid import Block
 
-    for store in stores_of(folder):
-        if store.tile.group.attrs["tile"] == view.name and same_place(store.grid, view.grid):
-            days = [step.day for step in view.steps]
-            with store.reading():
-                return store.read(feature, Block(view.name, *place, 1, 1), days)
-    raise CubeError(f"{folder} holds no tile {view.name} on this grid. Build one of seasons of this tile.")
-
-
-def stores_of(folder: Path) -> list[Climatology]:
-    from eo_pipeline.cube.climatology import Climatology
-
-    paths = [folder] if folder.suffix == ".zarr" else sorted(folder.glob("*.zarr"))
-    if not paths:
-        raise CubeError(f"{folder} holds no climatology. Make one with `eo cube climatology build`.")
-    stores = [Climatology(path) for path in paths]
-    for store in stores:
-        store.require_there()
-    return stores
+    store = store_of(folder, view.name, view.grid)
+    with store.reading():
+        return store.read(feature, Block(view.name, *place, 1, 1), [step.day for step in view.steps])
 
 
 # ---- telling --------------------------------------------------------------------------------------------

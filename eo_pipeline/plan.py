@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from eo_pipeline.acquire.sources.base import Scene, Tile, scene_token
+from eo_pipeline.cube.climatology import Climatology, dekad_of_year, in_last_year, store_of
 from eo_pipeline.cube.gaps import fill_bytes
 from eo_pipeline.cube.indices import missing_for
 from eo_pipeline.cube.ingest import ingest_bytes, screen_bytes, tested_bands
@@ -17,7 +18,7 @@ from eo_pipeline.cube.passes import find_passes
 from eo_pipeline.cube.radar import CHANNELS, RadarPass, radar_bytes
 from eo_pipeline.cube.store import Layout
 from eo_pipeline.engine import digest_of
-from eo_pipeline.errors import SeasonFileError, SourceError
+from eo_pipeline.errors import CubeError, SeasonFileError, SourceError
 from eo_pipeline.grid import (
     BLOCK,
     INGEST_BLOCK,
@@ -29,6 +30,8 @@ from eo_pipeline.grid import (
     dekads,
     native_steps,
 )
+from eo_pipeline.products.growth_map import growth_bytes
+from eo_pipeline.products.thresholds import thresholds
 from eo_pipeline.scenes.clouds import mask_bytes
 from eo_pipeline.scenes.sentinel2 import Sentinel2Product
 from eo_pipeline.scenes.source import SentinelSource, SkippedProduct, open_source
@@ -44,7 +47,8 @@ _MODEL_BYTES: Final = 600_000_000
 @dataclass(frozen=True, slots=True)
 class TilePlan:
     """A tile, its cube's layout and its blocks: `ingest_blocks` as scenes are read, `blocks` as products are
-    made. `tokens` change when a scene's files change. `passes` are those of Sentinel-1.
+    made. `tokens` change when a scene's files change. `passes` are those of Sentinel-1. `usual` is the
+    climatology that growth is held against.
     """
 
     tile: Tile
@@ -53,6 +57,7 @@ class TilePlan:
     blocks: tuple[Block, ...]
     tokens: tuple[str, ...]
     passes: tuple[RadarPass, ...] = ()
+    usual: Climatology | None = None
 
     @property
     def name(self) -> str:
@@ -176,7 +181,7 @@ def make_plan(
     SourceError
         Rasters that do not fit together.
     SeasonFileError
-        Features or indices that the bands cannot give.
+        Features or indices that the bands cannot give, or a climatology growth cannot be held against.
     """
     source = open_source(season, products=products)
     tiles = source.tiles()
@@ -209,6 +214,7 @@ def make_plan(
                 tuple(cut(tile.name, tile.grid, size=making)),
                 tuple(map(scene_token, tile.scenes)),
                 radar.passes[tile.name],
+                _usual(season, layout),
             )
         )
     if season.classify and len({item.layout.steps for item in plans}) > 1:
@@ -242,6 +248,41 @@ def _check_features(season: Season, bands: tuple[str, ...]) -> None:
             )
 
 
+def _usual(season: Season, layout: Layout) -> Climatology | None:
+    """The climatology of a tile, if the season names one: of its grid and index, and of other seasons."""
+    folder, index = season.growth.climatology, season.growth.index
+    if folder is None:
+        return None
+
+    def fail(why: str) -> SeasonFileError:
+        return SeasonFileError(f"{season.path}: [growth] climatology: {why}")
+
+    try:
+        store = store_of(folder, layout.tile, layout.grid)
+    except CubeError as error:
+        raise fail(str(error)) from error
+    if index not in store.indices:
+        raise fail(
+            f"{store.path} holds {', '.join(store.indices)}, not {index}, which growth is judged by. "
+            f"Build one with --index {index}, or set [growth] index."
+        )
+    least = int(thresholds()["growth.min_seasons"].value)
+    if (count := len(store.seasons)) < least:
+        raise fail(
+            f"{store.path} holds {count} season(s); {least} at least make what is usual. Add past ones with "
+            "`eo cube climatology build`, or compare with [growth] baseline."
+        )
+    days = [layout.dates[number] for number in in_last_year(layout.dates)]
+    own = {(day.year, dekad_of_year(day)) for day in days}
+    for entry in store.seasons:
+        if own & set(entry.dekads):
+            raise fail(
+                f"{store.path} holds {entry.label} ({entry.start} to {entry.end}), which is this very season "
+                "or overlaps it: it would be compared with itself. Build one without it."
+            )
+    return store
+
+
 def _tile_bytes(item: TilePlan, plan: Plan) -> int:
     reading, making = (
         max(blocks, key=lambda block: block.height * block.width)
@@ -259,6 +300,7 @@ def _tile_bytes(item: TilePlan, plan: Plan) -> int:
         radar_bytes(reading) if plan.season.source.radar else 0,
         screen_bytes(steps, len(tested_bands(plan.bands)), making),
         fill_bytes(steps, making) if plan.season.fill else 0,
+        growth_bytes(steps, making) if item.usual else 0,
         # reflectance as int16 and float32, one index observed, smoothed and in double precision
         pixels * steps * (6 * bands + 24),
         pixels * steps * (6 * bands + 8 * features) + _MODEL_BYTES if features else 0,

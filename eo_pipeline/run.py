@@ -271,6 +271,8 @@ class SeasonRun:
     @property
     def growth_method(self) -> str:
         """What growth is held against."""
+        if self.plan.season.growth.climatology:
+            return "climatology"
         count = len(self.plan.season.growth.baseline)
         return "peers" if count == 0 else "last_year" if count == 1 else "baseline_mean"
 

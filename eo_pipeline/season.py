@@ -77,11 +77,14 @@ class AreaSpec:
 
 @dataclass(frozen=True, slots=True)
 class GrowthSpec:
-    """The index growth is judged by, the indices curves are drawn of, and earlier runs to compare with."""
+    """The index growth is judged by, the indices curves are drawn of, and what it is compared with: earlier
+    runs, or a climatology.
+    """
 
     index: str
     indices: tuple[str, ...]
     baseline: tuple[Path, ...]
+    climatology: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,13 +295,18 @@ def _area(file: Path, values: object) -> AreaSpec:
 
 
 def _growth(file: Path, values: object) -> GrowthSpec:
-    table = Table(file, "growth", values, ("index", "indices", "baseline"))
+    table = Table(file, "growth", values, ("index", "indices", "baseline", "climatology"))
     index = table.text("index", "NDVI")
     indices = table.texts("indices", [index])
+    if table.values.get("baseline") and "climatology" in table.values:
+        raise table.fail(
+            "climatology", "and baseline are both given; growth is held against one: leave one out."
+        )
     return GrowthSpec(
         index=index,
         indices=indices if index in indices else (index, *indices),
         baseline=table.places("baseline"),
+        climatology=table.place("climatology", None),
     )
 
 

@@ -21,7 +21,7 @@ from eo_pipeline.grid import Block, TimeStep
 from eo_pipeline.plan import Plan, TilePlan
 from eo_pipeline.products.classify import CROP_TYPE, classify_block, train_map
 from eo_pipeline.products.curves import curves_block
-from eo_pipeline.products.growth_map import Baseline, growth_block
+from eo_pipeline.products.growth_map import Baseline, Usual, growth_block
 from eo_pipeline.products.zonal import ZoneIndex, ZoneUnit, read_units
 from eo_pipeline.publish.contract import MANIFEST
 from eo_pipeline.scenes.cloudless import package_version
@@ -153,7 +153,26 @@ class Stages:
         growth = self.plan.season.growth
         crops = [(item.code, item.name, item.crop) for item in self.plan.season.classes]
         earlier = [(str(path), stamp(str(path / MANIFEST)).mtime_ns) for path in growth.baseline]
-        return task_key("growth", self._all_curves, block.tile, block.id, growth.index, crops, earlier)
+        if usual := self._usual[tile.name]:
+            earlier.append((str(usual.path), stamp(str(usual.path / "zarr.json")).mtime_ns))
+        return task_key(
+            "growth",
+            self._all_curves,
+            block.tile,
+            block.id,
+            growth.index,
+            crops,
+            earlier,
+            usual and usual.state,
+        )
+
+    @functools.cached_property
+    def _usual(self) -> dict[str, Usual | None]:
+        """By tile, the climatology in the state it is in now."""
+        return {
+            tile.name: Usual(tile.usual.path, tile.usual.require_whole()) if tile.usual else None
+            for tile in self.plan.tiles
+        }
 
     @functools.cached_property
     def _all_curves(self) -> str:
@@ -434,6 +453,7 @@ class Stages:
                 "dates": tile.layout.dates,
                 "medians": (medians or {}).get(tile.name, {}),
                 "baselines": (baselines or {}).get(tile.name, ()),
+                "usual": self._usual[tile.name],
                 "mapped": self.plan.season.classify is not None,
                 "units": self.units,
             }

@@ -14,20 +14,19 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from eo_pipeline.cube.indices import INDICES, band_of, feature_series, missing_for
 from eo_pipeline.cube.medians import median_of_numbers
+from eo_pipeline.cube.past_seasons import PastSeason
 from eo_pipeline.cube.shards import shard_side
-from eo_pipeline.cube.store import NODATA, TileStore, decode, encode, make_array, open_group
+from eo_pipeline.cube.store import NODATA, TileStore, decode, grid_of, make_array, open_group
 from eo_pipeline.engine import Result
 from eo_pipeline.errors import CubeError
 from eo_pipeline.grid import BLOCK, Block, Grid, cut
-from eo_pipeline.storage import Place
 
 #: Dekads of a year.
 DEKADS: Final = 36
@@ -47,110 +46,18 @@ def dekad_of_year(day: date) -> int:
     return (day.month - 1) * 3 + min((day.day - 1) // 10, 2)
 
 
-# ---- what seasons are read from -------------------------------------------------------------------------
-class PastSeason(Protocol):
-    """A season of one tile: its dates, and the values of an index in a block."""
+def in_last_year(dates: Sequence[date]) -> list[int]:
+    """Numbers of those dates, by time, that lie in the last 36 dekads.
 
-    @property
-    def label(self) -> str:
-        """Its name in the store: “2025”, “jingning-2025”."""
-        ...
+    A season of winter crops runs from one autumn past the next: its last year alone counts, so that no dekad
+    of the year is there twice, and that the autumn which two seasons share is in the one that ends with it.
 
-    @property
-    def dates(self) -> Sequence[date]:
-        """One a step."""
-        ...
-
-    @property
-    def grid(self) -> Grid:
-        """Of the whole tile."""
-        ...
-
-    def read(self, index: str, block: Block) -> NDArray[np.int16]:
-        """Values × 10 000 of a block, int16 (step, y, x); `NODATA` where the step was not seen."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class CubeSeason:
-    """A season's cube: an index as it was seen, so a dekad under cloud counts as no season there.
-
-    `kept` says of every step whether its verdict keeps it; empty keeps all.
+    >>> in_last_year([date(2024, 9, 5), date(2024, 11, 5), date(2025, 5, 5), date(2025, 10, 25)])
+    [1, 2, 3]
     """
-
-    label: str
-    store: Place
-    kept: tuple[bool, ...] = ()
-
-    @property
-    def dates(self) -> tuple[date, ...]:
-        return tuple(step.day for step in TileStore(self.store).steps)
-
-    @property
-    def grid(self) -> Grid:
-        return grid_of(TileStore(self.store))
-
-    def read(self, index: str, block: Block) -> NDArray[np.int16]:
-        tile = TileStore(self.store)
-        known = tuple(tile.group.attrs["bands"])
-        if why := missing_for(index, known):
-            raise CubeError(f"{self.store} cannot give {index}: {why}. Leave the index or the season out.")
-        needed = (index,) if index in known else tuple(str(band_of(b, known)) for b in INDICES[index].bands)
-        values = tile.read_clear(block, self.kept, bands=needed)
-        return encode(feature_series(values, needed, (index,))[:, 0])
-
-
-@dataclass(frozen=True, slots=True)
-class RasterSeason:
-    """A season of which only a run folder is left: a raster an index with one band a date.
-
-    These are smoothed curves without a record of which dekads were seen: all that are not nodata count, save
-    dates in `unseen`. `rasters` are pairs of index and path.
-    """
-
-    label: str
-    rasters: tuple[tuple[str, Path], ...]
-    dates: tuple[date, ...]
-    unseen: tuple[date, ...] = ()
-
-    @property
-    def grid(self) -> Grid:
-        import rasterio
-
-        with rasterio.Env(), rasterio.open(self.rasters[0][1]) as raster:
-            place = tuple(float(v) for v in tuple(raster.transform)[:6])
-            return Grid(raster.crs.to_wkt(), place, raster.width, raster.height)  # type: ignore[arg-type]
-
-    def read(self, index: str, block: Block) -> NDArray[np.int16]:
-        import rasterio
-        from rasterio.errors import RasterioError
-
-        path = dict(self.rasters).get(index)
-        if path is None:
-            held = ", ".join(name for name, _ in self.rasters)
-            raise CubeError(f"Season {self.label} has no raster of {index}, only of {held}; leave one out.")
-        try:
-            with rasterio.Env(), rasterio.open(path) as raster:
-                if raster.count != len(self.dates) or raster.dtypes[0] != "int16":
-                    raise CubeError(
-                        f"{path} has {raster.count} bands of {raster.dtypes[0]} for {len(self.dates)} dates; "
-                        "it must hold one band of int16 × 10 000 for each date."
-                    )
-                numbers: NDArray[np.int16] = raster.read(window=block.window)
-                nodata = raster.nodata
-        except RasterioError as error:
-            raise CubeError(f"{path} cannot be read ({error}). Make the run folder anew.") from error
-        if nodata is not None and nodata != NODATA:
-            numbers[numbers == nodata] = NODATA
-        numbers[[day in self.unseen for day in self.dates]] = NODATA
-        return numbers
-
-
-def grid_of(tile: TileStore) -> Grid:
-    """The grid a store's attributes tell."""
-    attributes = tile.group.attrs
-    width, height = attributes["size"]
-    return Grid(attributes["crs"], tuple(attributes["transform"]), width, height)
+    count = [36 * day.year + dekad_of_year(day) for day in dates]
+    ordered = sorted(range(len(dates)), key=dates.__getitem__)
+    return [number for number in ordered if count[number] > max(count) - DEKADS]
 
 
 # ---- the store ------------------------------------------------------------------------------------------
@@ -266,9 +173,14 @@ class Climatology:
             raise CubeError(f"{self.path} is no climatology. Make one with `eo cube climatology build`.")
 
     @contextmanager
-    def reading(self) -> Iterator[None]:
-        """Read within this: what was read is of one state, or a CubeError says that it is not."""
+    def reading(self, state: int | None = None) -> Iterator[None]:
+        """Read within this: what was read is of one state, or a CubeError says that it is not.
+
+        `state` is what `require_whole` gave before, where all that is read since must be of that.
+        """
         before = self.require_whole()
+        if state not in (None, before):
+            raise CubeError(f"{self.path} was updated since this run began. Run again.")
         yield
         if self.tile.record().updating or self.tile.record().opened != before:
             raise CubeError(f"{self.path} was updated while it was read; what was read is mixed. Read again.")
@@ -303,7 +215,8 @@ class Climatology:
         *,
         run: Run | None = None,
     ) -> tuple[Result, ...]:
-        """Add a season, or put a new one of the same label in its place; only its dekads are touched.
+        """Add a season, or put a new one of the same label in its place; only its dekads are touched. Of one
+        longer than a year the last year counts, see `in_last_year`.
 
         Killed at any moment, the store says that it is not whole, and giving the same season again ends with
         the same bytes. One process at a time may add; its workers write blocks of their own.
@@ -317,8 +230,8 @@ class Climatology:
         Raises
         ------
         CubeError
-            Another grid, a dekad that another season holds already, one dekad twice, or another process that
-            adds a season meanwhile.
+            Another grid, a dekad that another season holds already, or another process that adds a season
+            meanwhile.
         """
         with self._alone():
             return self._add(season, run or _in_turn)
@@ -376,15 +289,10 @@ class Climatology:
                 f"Season {season.label} lies on another grid than {self.path}: every season of a climatology "
                 "must have the tile's grid. Run that season on it again."
             )
-        days = sorted(season.dates)
-        if not days:
+        if not season.dates:
             raise CubeError(f"Season {season.label} has no dates; leave it out.")
+        days = [season.dates[number] for number in in_last_year(season.dates)]
         dekads = tuple(sorted({(day.year, dekad_of_year(day)) for day in days}))
-        if len({d for _, d in dekads}) < len(dekads):
-            raise CubeError(
-                f"Season {season.label} runs from {days[0]} to {days[-1]} and holds a dekad of the year "
-                "twice. Give it as two seasons of a year at most."
-            )
         return Entry(season.label, days[0].isoformat(), days[-1].isoformat(), dekads)
 
     def _list(self, entries: Sequence[Entry]) -> None:
@@ -417,6 +325,45 @@ def _in_turn(function: Callable[..., Result], jobs: Sequence[Mapping[str, Any]])
     return (function(**job) for job in jobs)
 
 
+def stores_of(folder: Path) -> tuple[Climatology, ...]:
+    """The climatology at a path: a .zarr of one tile, or a folder of them.
+
+    Raises
+    ------
+    CubeError
+        There is none.
+    """
+    paths = [folder] if folder.suffix == ".zarr" else sorted(folder.glob("*.zarr"))
+    if not paths:
+        raise CubeError(f"{folder} holds no climatology. Make one with `eo cube climatology build`.")
+    stores = tuple(Climatology(path) for path in paths)
+    for store in stores:
+        store.require_there()
+    return stores
+
+
+def store_of(folder: Path, tile: str, grid: Grid) -> Climatology:
+    """The climatology of one tile at a path, on its very grid.
+
+    Raises
+    ------
+    CubeError
+        There is none, or it has another grid.
+    """
+    stores = stores_of(folder)
+    named = [store for store in stores if store.tile.group.attrs["tile"] == tile]
+    if not named:
+        held = ", ".join(store.tile.group.attrs["tile"] for store in stores)
+        raise CubeError(f"{folder} has no tile {tile}, only {held}. Build a climatology of seasons of it.")
+    for store in named:
+        if same_place(store.grid, grid):
+            return store
+    raise CubeError(
+        f"{named[0].path} lies on another grid than tile {tile} of this season; growth compares pixel with "
+        "pixel. Build a climatology of seasons on the same grid."
+    )
+
+
 # ---- the task -------------------------------------------------------------------------------------------
 def season_bytes(seasons: int, steps: int, block: Block) -> int:
     """Memory `add_season_block` needs at most: three bands of the season as they are read and in floating
@@ -444,11 +391,12 @@ def add_season_block(
         `seen`: of each index, pixels × dekads in which this season was seen.
     """
     tile = TileStore(store)
-    days = list(season.dates)
+    counted = in_last_year(season.dates)
+    days = [season.dates[number] for number in counted]
     rows, cols = block.slices
     seen = {}
     for index in tile.group.attrs["indices"]:
-        numbers = by_dekad(season.read(index, block), days)
+        numbers = by_dekad(season.read(index, block)[counted], days)
         tile.write(season_array(season.label, index), block, numbers)
         seen[index] = int((numbers != NODATA).sum())
         arrays = [tile.array(season_array(label, index)) for label in others]

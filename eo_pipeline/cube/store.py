@@ -388,3 +388,10 @@ def _attributes(layout: Layout) -> Mapping[str, Any]:
         "scale": 1 / SCALE,
         "nodata": NODATA,
     }
+
+
+def grid_of(tile: TileStore) -> Grid:
+    """The grid a store's attributes tell."""
+    attributes = tile.group.attrs
+    width, height = attributes["size"]
+    return Grid(attributes["crs"], tuple(attributes["transform"]), width, height)

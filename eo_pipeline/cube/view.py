@@ -17,13 +17,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from eo_pipeline.cube.climatology import grid_of
 from eo_pipeline.cube.gaps import FILLED
 from eo_pipeline.cube.indices import INDICES, band_of, feature_series, missing_for
 from eo_pipeline.cube.ingest import judge_steps, tested_bands
 from eo_pipeline.cube.radar import BACKSCATTER, CHANNELS, COUNT, DB_SCALE, ORBITS
 from eo_pipeline.cube.smoothing import array_of
-from eo_pipeline.cube.store import NODATA, SCALE, TileStore, encode
+from eo_pipeline.cube.store import NODATA, SCALE, TileStore, encode, grid_of
 from eo_pipeline.errors import CubeError, StorageError
 from eo_pipeline.grid import Block, Grid, TimeStep, cut
 from eo_pipeline.scenes.verdicts import SceneVerdict

@@ -1,14 +1,17 @@
 """Growth status (长势): how a crop's index stands against earlier years or, without them, against its peers.
 
-Five classes from the relative anomaly, and their shares of the area that could be judged. Pure arrays; where
-blocks are involved, what must be known of the whole region is summed first (`index_histogram`).
+Five classes from the relative anomaly, or against a climatology from the departure in spreads, and their
+shares of the area that could be judged. Pure arrays; where blocks are involved, what must be known of the
+whole region is summed first (`index_histogram`).
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from statistics import NormalDist
 from typing import Final, Literal, cast
 
 import numpy as np
@@ -16,7 +19,7 @@ from numpy.typing import NDArray
 
 from eo_pipeline.products.thresholds import thresholds
 
-GrowthMethod = Literal["last_year", "baseline_mean", "peers"]
+GrowthMethod = Literal["last_year", "baseline_mean", "climatology", "peers"]
 
 #: Codes of growth.tif.
 NODATA: Final = 0
@@ -156,6 +159,47 @@ def _years_before(day: date, years: int) -> date:
         return day.replace(year=day.year - years, day=28)
 
 
+@functools.cache
+def _normal_iqr() -> NDArray[np.float32]:
+    """By number of draws, 0-255, the interquartile range they show on average where they are normal with
+    deviation 1; NaN below two.
+
+    Quartiles are interpolated as in the climatology (Hyndman & Fan 1996, type 7); of n draws the i-th
+    smallest lies at Φ⁻¹((i − 0.375) / (n + 0.25)) (Blom 1958, Statistical Estimates and Transformed
+    Beta-Variables).
+    """
+    table = np.full(256, np.nan, dtype=np.float32)
+    for n in range(2, 256):
+        ordered = [NormalDist().inv_cdf((i - 0.375) / (n + 0.25)) for i in range(1, n + 1)]
+        low, high = np.quantile(ordered, (0.25, 0.75))
+        table[n] = high - low
+    return table
+
+
+def usual_spread(
+    p25: NDArray[np.float32], p75: NDArray[np.float32], count: NDArray[np.uint8]
+) -> NDArray[np.float32]:
+    """Standard deviation by which a new season may be expected to miss the median of `count` past ones.
+
+    That of the seasons is (p75 − p25) / e, where e is the range that so many normal draws show on average
+    (1.35 for many, 0.87 for three). The median of n itself is off by √(π / 2n) of it (Kenney & Keeping 1962,
+    for large n), which adds: a few seasons tell little, and less is made of them.
+
+    Returns
+    -------
+    float32, as the arguments
+        NaN where fewer than two seasons were seen.
+
+    >>> quarter, three = np.array([0.02], np.float32), np.array([3], np.uint8)
+    >>> round(float(usual_spread(-quarter, quarter, three)[0]), 3)
+    0.057
+    """
+    with np.errstate(divide="ignore"):
+        median_too = np.sqrt(1 + np.pi / 2 / count.astype(np.float32))
+    spread: NDArray[np.float32] = (p75 - p25) / _normal_iqr()[count] * median_too
+    return spread
+
+
 def assess_growth(
     index: NDArray[np.float32],
     crops: NDArray[np.uint8],
@@ -164,11 +208,15 @@ def assess_growth(
     periods: Mapping[int, NDArray[np.bool_]],
     clear: NDArray[np.bool_],
     age_days: NDArray[np.int16] | None = None,
+    spread: NDArray[np.float32] | None = None,
 ) -> Growth:
     """Class and anomaly of each pixel of the crops in `references`.
 
     The mean of the index over the crop's growing period is held against the mean of its reference on the same
-    dates: anomaly = 100 (index − reference) / reference, in percent.
+    dates: anomaly = 100 (index − reference) / reference, in percent. The class is that of the anomaly or,
+    where the `spread` is known, of z = (index − reference) / spread, the Standardized Vegetation Index with
+    median and spread in place of mean and standard deviation. Spreads are averaged as if a departure lasted
+    all season, which it does more often than not.
 
     Parameters
     ----------
@@ -184,6 +232,15 @@ def assess_growth(
         Steps with a clear observation.
     age_days : int16 [t, y, x], optional
         Days since the last clear observation; judged on the last date of the period.
+    spread : float32 [t, y, x], optional
+        How far a season may be expected to stray from the reference, see `usual_spread`; dates where it is
+        NaN are not judged.
+
+    References
+    ----------
+    Peters, A. J. et al. (2002). Drought monitoring with NDVI-based Standardized Vegetation Index.
+    Photogrammetric Engineering & Remote Sensing 68 (1), 71-75, eq. 1; its five classes end at the percentiles
+    5, 25, 75 and 95.
     """
     limits = {key.removeprefix("growth."): row.value for key, row in thresholds().items()}
     classes = np.full(crops.shape, NODATA, dtype=np.uint8)
@@ -199,6 +256,9 @@ def assess_growth(
         now = index[period][:, here]
         then = reference[period][:, here] if reference.ndim == 3 else reference[period][:, None]
         both = np.isfinite(now) & np.isfinite(then)
+        if spread is not None:
+            strays = spread[period][:, here]
+            both &= np.isfinite(strays)
         days = np.maximum(both.sum(axis=0), 1)
         mean_now = np.where(both, now, 0).sum(axis=0) / days
         mean_then = np.where(both, then, 0).sum(axis=0) / days
@@ -211,7 +271,12 @@ def assess_growth(
         percent = np.full(judged.shape, np.nan, dtype=np.float32)
         percent[judged] = 100.0 * (mean_now[judged] - mean_then[judged]) / mean_then[judged]
         anomaly[here] = percent
-        classes[here] = np.where(judged, classify_anomaly(percent), NOT_MONITORABLE)
+        if spread is None:
+            found = classify_anomaly(percent)
+        else:
+            mean_stray = np.maximum(np.where(both, strays, 0).sum(axis=0) / days, limits["min_spread"])
+            found = classify_departure(((mean_now - mean_then) / mean_stray).astype(np.float32))
+        classes[here] = np.where(judged, found, NOT_MONITORABLE)
     return Growth(classes, anomaly)
 
 
@@ -222,12 +287,25 @@ def classify_anomaly(percent: NDArray[np.float32]) -> NDArray[np.uint8]:
     >>> classify_anomaly(np.array([-15, -14.9, -5, 0, 4.9, 5, 15], dtype=np.float32)).tolist()
     [1, 2, 2, 3, 3, 4, 5]
     """
-    limit = {key: row.value for key, row in thresholds().items()}
-    classes = np.full(percent.shape, NORMAL, dtype=np.uint8)
-    classes[percent >= limit["growth.good"]] = GOOD
-    classes[percent >= limit["growth.very_good"]] = VERY_GOOD
-    classes[percent <= limit["growth.fair"]] = FAIR
-    classes[percent <= limit["growth.poor"]] = POOR
+    return _classified(percent, "growth.")
+
+
+def classify_departure(z: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Growth class of a departure from what is usual, in spreads.
+
+    >>> classify_departure(np.array([-2, -1, 0, 0.67, 0.68, 1.7], dtype=np.float32)).tolist()
+    [1, 2, 3, 3, 4, 5]
+    """
+    return _classified(z, "growth.z_")
+
+
+def _classified(values: NDArray[np.float32], prefix: str) -> NDArray[np.uint8]:
+    limit = {name: thresholds()[prefix + name].value for name in GROWTH_NAMES if name != "normal"}
+    classes = np.full(values.shape, NORMAL, dtype=np.uint8)
+    classes[values >= limit["good"]] = GOOD
+    classes[values >= limit["very_good"]] = VERY_GOOD
+    classes[values <= limit["fair"]] = FAIR
+    classes[values <= limit["poor"]] = POOR
     return classes
 
 

@@ -13,13 +13,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from eo_pipeline.cube.climatology import Climatology
 from eo_pipeline.cube.smoothing import array_of
 from eo_pipeline.cube.store import NODATA, TileStore, decode
 from eo_pipeline.engine import Result
 from eo_pipeline.grid import Block, Grid
 from eo_pipeline.products.classify import CLASS_NODATA, CROP_TYPE
 from eo_pipeline.products.curves import REGION
-from eo_pipeline.products.growth import align_baseline, assess_growth, growing_period
+from eo_pipeline.products.growth import align_baseline, assess_growth, growing_period, usual_spread
 from eo_pipeline.products.zonal import PixelAreas, ZoneUnit, zone_layers
 from eo_pipeline.storage import Place
 
@@ -45,6 +46,30 @@ class Baseline:
     medians: Mapping[int, tuple[float, ...]]
 
 
+@dataclass(frozen=True, slots=True)
+class Usual:
+    """The climatology of a tile, and the state it must be in while a run reads it."""
+
+    path: Path
+    state: int
+
+    def read(
+        self, index: str, block: Block, dates: Sequence[date]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Median and spread of a block at the dekads of some days, float32 [day, y, x]."""
+        store = Climatology(self.path)
+        with store.reading(self.state):
+            found = store.read(index, block, dates)
+        return found.median, usual_spread(found.p25, found.p75, found.count)
+
+
+def growth_bytes(steps: int, block: Block) -> int:
+    """Memory `growth_block` needs at most against a climatology: curves, views and ages, the statistics and
+    the spread, and one crop's values of them.
+    """
+    return block.height * block.width * steps * (4 + 3 + 5 * 6 + 4 + 4 * 4)
+
+
 def growth_block(
     *,
     block: Block,
@@ -55,6 +80,7 @@ def growth_block(
     dates: Sequence[date],
     medians: Mapping[int, Sequence[float]],
     baselines: Sequence[Baseline],
+    usual: Usual | None,
     mapped: bool,
     units: Sequence[ZoneUnit],
 ) -> Result:
@@ -66,6 +92,7 @@ def growth_block(
         `baselines`, is what its pixels are held against (peers).
     baselines : earlier seasons; a pixel is held against its own curve then where it carried the same crop,
         else against that crop's median of the year. Several are averaged.
+    usual : what is held against in place of both: the pixel's own past, whatever grew there.
     mapped : False where the season makes no crop map: everything seen is then one crop, `WHOLE`.
 
     Returns
@@ -80,12 +107,17 @@ def growth_block(
     else:
         crops = np.where(np.isfinite(curves).any(axis=0), WHOLE, CLASS_NODATA).astype(np.uint8)
     periods = {code: growing_period(np.asarray(curve, dtype=np.float32)) for code, curve in medians.items()}
-    references = {
-        code: _reference(
-            code, np.asarray(curve, dtype=np.float32), baselines, crops=crops, dates=dates, block=block
-        )
-        for code, curve in medians.items()
-    }
+    spread = None
+    if usual is not None:
+        median, spread = usual.read(index, block, dates)
+        references = dict.fromkeys(medians, median)
+    else:
+        references = {
+            code: _reference(
+                code, np.asarray(curve, dtype=np.float32), baselines, crops=crops, dates=dates, block=block
+            )
+            for code, curve in medians.items()
+        }
     growth = assess_growth(
         curves,
         crops,
@@ -93,6 +125,7 @@ def growth_block(
         periods=periods,
         clear=tile.read_usable(block, kept),
         age_days=tile.read_ages(block, kept),
+        spread=spread,
     )
     tile.write(GROWTH, block, growth.classes)
     tenths = np.full(growth.anomaly.shape, NODATA, dtype=np.int16)

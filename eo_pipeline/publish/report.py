@@ -47,6 +47,7 @@ AREA_METHODS: Final = {
 GROWTH_METHODS: Final = {
     "last_year": "与上年同期相比",
     "baseline_mean": "与往年同期均值相比",
+    "climatology": "与历年同旬的中位水平相比，以历年波动幅度衡量",
     "peers": "与同种作物的中位水平相比（没有往年数据）",
 }
 STAGES: Final = {"green_up": "返青", "heading": "抽穗", "peak": "最绿", "senescence": "衰老过半"}

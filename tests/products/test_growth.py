@@ -19,6 +19,7 @@ from eo_pipeline.products.growth import (
     histogram_quantile,
     index_histogram,
     round_to_100,
+    usual_spread,
 )
 from eo_pipeline.products.thresholds import any_on_trial, thresholds
 
@@ -136,3 +137,52 @@ def test_every_threshold_names_its_unit_and_unverified_ones_are_on_trial() -> No
         assert row.unit and row.note, row.key
         assert row.on_trial == (row.verified_by == "" or row.verified_on == "")
     assert any_on_trial("growth.")
+
+
+# ---- against a climatology -------------------------------------------------------------------------------
+@pytest.mark.parametrize("n", [2, 3, 5, 10, 40])
+def test_the_spread_of_few_seasons_is_on_average_that_of_many(n: int) -> None:
+    """200 000 climatologies of n seasons with deviation 0.1: the estimate is right, whatever n."""
+    draws = np.random.default_rng(n).normal(0.5, 0.1, (n, 200_000)).astype(np.float32)
+    low, high = np.quantile(draws, (0.25, 0.75), axis=0).astype(np.float32)
+    count = np.full(low.shape, n, np.uint8)
+    expected = 0.1 * np.sqrt(1 + np.pi / 2 / n)
+    assert usual_spread(low, high, count).mean() == pytest.approx(expected, rel=0.05)
+
+
+def test_one_season_has_no_spread() -> None:
+    one = np.array([0.5], np.float32)
+    assert np.isnan(usual_spread(one, one, np.array([1], np.uint8))).all()
+    assert np.isnan(usual_spread(one, one, np.array([0], np.uint8))).all()
+
+
+def test_usual_seasons_fall_into_the_classes_as_often_as_they_should() -> None:
+    """Of seasons drawn as the past ones were, half are normal, a quarter each better and worse."""
+    rng = np.random.default_rng(3)
+    past, now = rng.normal(0.6, 0.1, (30, 50_000)), rng.normal(0.6, 0.1, (1, 50_000)).astype(np.float32)
+    low, usual, high = np.quantile(past, (0.25, 0.5, 0.75), axis=0).astype(np.float32)[:, None, None]
+    spread = usual_spread(low, high, np.full(low.shape, 30, np.uint8))
+    growth = assess_growth(
+        now[None],
+        np.ones(now.shape, np.uint8),
+        references={1: usual},
+        periods={1: np.ones(1, bool)},
+        clear=np.ones((1, *now.shape), bool),
+        spread=spread,
+    )
+    shares = np.bincount(growth.classes.ravel(), minlength=7)[1:6] / now.size
+    np.testing.assert_allclose(shares, [0.05, 0.20, 0.50, 0.20, 0.05], atol=0.02)
+    np.testing.assert_allclose(growth.anomaly, 100 * (now / usual[0] - 1), atol=1e-3)
+
+
+def test_the_same_loss_counts_less_where_years_differ_more() -> None:
+    index, crops, clear = scene([0.85, 0.85, 0.85, 0.85])
+    usual = np.broadcast_to(MEDIAN[:, None, None], index.shape)
+    spread = np.broadcast_to(np.array([0.001, 0.08, 0.3, np.nan], np.float32), index.shape)
+    growth = assess_growth(
+        index, crops, references={1: usual}, periods={1: PERIOD}, clear=clear, spread=spread
+    )
+    # the mean over the period falls from 0.667 to 0.567: by 3.3 of the least spread, 1.25, and 0.33
+    assert growth.classes.tolist() == [[1, 2, 3, NOT_MONITORABLE]]
+    np.testing.assert_allclose(growth.anomaly[0, :3], -15, atol=1e-3)
+    assert np.isnan(growth.anomaly[0, 3])
