@@ -19,6 +19,7 @@ from eo_pipeline.cli_telling import (
     minutes,
     plan_facts,
     print_accuracy,
+    print_cubes,
     print_json,
     print_plan,
     print_rows,
@@ -149,7 +150,7 @@ def ingest(
     Example: eo ingest season.toml
     """
     with _season_run(season, out, work, scheduler, workers, block, quiet=as_json, fetch=fetch) as job:
-        verdicts, filled = job.verdicts, job.filled
+        verdicts, filled, terrain = job.verdicts, job.filled, job.terrain
         skipped, clouds = job.plan.skipped, job.plan.clouds
         stores = {tile.name: str(job.stages.store(tile)) for tile in job.plan.tiles}
         radar = {tile.name: radar_facts(tile) for tile in job.plan.tiles if tile.passes}
@@ -157,30 +158,26 @@ def ingest(
         "cubes": stores,
         "steps": {
             name: [
-                {"date": v.date.isoformat(), "clear_share": round(v.clear_share, 4), "reason": v.reason}
+                {
+                    "date": v.date.isoformat(),
+                    "clear_share": round(v.clear_share, 4),
+                    "rejected": v.rejected,
+                    "reason": v.reason,
+                }
                 for v in found
             ]
             for name, found in verdicts.items()
         },
         "clouds": clouds,
         "radar": radar,
+        "terrain": terrain,
         "filled": filled,
         "skipped": [{"name": item.name, "reason": item.reason} for item in skipped],
     }
     if as_json:
         print_json(facts)
         return
-    for name, found in verdicts.items():
-        kept = [v for v in found if not v.rejected]
-        say(f"Cube of {name}: {len(kept)} of {len(found)} steps seen; {stores[name]}")
-        if name in radar:
-            say("  Sentinel-1: " + ", ".join(f"{n} {direction}" for direction, n in radar[name].items()))
-        if name in filled:
-            total = max(1, sum(filled[name].values()))
-            say("  Values of bands: " + ", ".join(f"{n / total:.0%} {k}" for k, n in filled[name].items()))
-    say_clouds(clouds)
-    for item in skipped:
-        say(f"Left out: {item.name}: {item.reason}")
+    print_cubes(facts)
 
 
 @app.command()

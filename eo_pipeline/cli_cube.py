@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from eo_pipeline.cli_telling import print_json
+from eo_pipeline.cli_telling import print_json, say_terrain
 from eo_pipeline.errors import CubeError, EOPipelineError
 
 if TYPE_CHECKING:
@@ -170,7 +170,10 @@ def export(
     day: Annotated[str, typer.Option("--date", help="Any day of a dekad: its bands.")] = "",
     feature: Annotated[
         str,
-        typer.Option("--index", help="Index, band, VV_ASC … VH_DESC, clear_count or age_days: all dekads."),
+        typer.Option(
+            "--index",
+            help="Index, band, VV_ASC … VH_DESC, clear_count, age_days: all dekads; or elevation, slope, …",
+        ),
     ] = "",
     bands: Annotated[str, typer.Option("--bands", help="With --date: some bands, like B04,B08.")] = "",
     smoothed: Annotated[bool, typer.Option("--smoothed", help="With --index: the smoothed curve.")] = False,
@@ -180,8 +183,8 @@ def export(
     tile: TileName = "",
     simulated: Simulated = False,
 ) -> None:
-    """Write a dekad, or a band or index of the season, as GeoTIFF: int16 × 10 000 (radar: decibel × 100),
-    nodata −32768.
+    """Write a dekad, or a band or index of the season, as GeoTIFF: int16 × 10 000 (radar: decibel × 100;
+    elevation in metres, slope in degrees × 100, aspect in degrees × 10), nodata −32768.
 
     Dates are in the bands' descriptions, the scale in the file, so that QGIS shows true values.
 
@@ -201,6 +204,7 @@ def export(
         if smoothed and filled:
             raise CubeError("--smoothed has no gaps to fill; give either --smoothed or --filled.")
         from eo_pipeline.cube.export import export_dekad, export_series
+        from eo_pipeline.cube.terrain import GROUND
         from eo_pipeline.cube.view import PLAIN
 
         views, made_up = views_of(cube, tile)
@@ -221,7 +225,7 @@ def export(
             )  # fmt: skip
         else:
             view.require_feature(feature)
-            if smoothed and feature in PLAIN:
+            if smoothed and feature in (*PLAIN, *GROUND):
                 raise CubeError(f"{feature} has no smoothed curve; leave --smoothed out.")
             export_series(
                 view, feature, out, smoothed=smoothed, filled=filled, window=window, form=kind, tags=tags
@@ -245,10 +249,11 @@ def _check_filled(view: CubeView, filled: bool, *features: str) -> None:
     if not filled:
         return
     from eo_pipeline.cube.radar import CHANNELS
+    from eo_pipeline.cube.terrain import GROUND
     from eo_pipeline.cube.view import PLAIN
 
     for name in features:
-        if name in PLAIN or name in CHANNELS:
+        if name in (*PLAIN, *CHANNELS, *GROUND):
             raise CubeError(f"{name} is never filled, only bands and their indices are; leave --filled out.")
     view.require_filled()
 
@@ -363,6 +368,7 @@ def _info(view: CubeView) -> dict[str, Any]:
         "bands": list(view.bands),
         "arrays": list(view.arrays),
         "bytes": view.bytes,
+        "terrain": view.terrain() if view.ground else None,
         "attributes": {
             name: value for name, value in view.attributes.items() if name not in ("steps", "crs")
         },
@@ -401,6 +407,7 @@ def _print_info(document: Mapping[str, Any], *, simulated: bool) -> None:
     )
     typer.echo(f"  bands {', '.join(document['bands'])}")
     typer.echo(f"  arrays {', '.join(document['arrays'])}")
+    say_terrain(document["terrain"])
     rows = [
         (
             f"{fact['start']} – {fact['end']}",

@@ -37,6 +37,7 @@ def plan_facts(found: Plan, workers: int | None) -> dict[str, Any]:
                 "first": item.tile.scenes[0].date.isoformat(),
                 "last": item.tile.scenes[-1].date.isoformat(),
                 "radar": radar_facts(item),
+                "dem_reach": item.dem_reach,
             }
             for item in found.tiles
         ],
@@ -92,6 +93,12 @@ def print_plan(facts: Mapping[str, Any]) -> None:
             for t in facts["tiles"]
         ],
     )
+    for tile in facts["tiles"]:
+        if tile["dem_reach"] is not None and tile["dem_reach"] < 1:
+            say(
+                f"The elevation model reaches {tile['dem_reach']:.0%} of {tile['name']}; "
+                "the rest gets no terrain."
+            )
     for item in facts["skipped"]:
         say(f"Left out: {item['name']}: {item['reason']}")
     print_table(
@@ -116,6 +123,22 @@ def print_plan(facts: Mapping[str, Any]) -> None:
     say(f"Run folder: {facts['run']}")
 
 
+def print_cubes(facts: Mapping[str, Any]) -> None:
+    """What `eo ingest` made, a tile at a time."""
+    for name, steps in facts["steps"].items():
+        seen = sum(not step["rejected"] for step in steps)
+        say(f"Cube of {name}: {seen} of {len(steps)} steps seen; {facts['cubes'][name]}")
+        if radar := facts["radar"].get(name):
+            say("  Sentinel-1: " + ", ".join(f"{n} {direction}" for direction, n in radar.items()))
+        say_terrain(facts["terrain"].get(name))
+        if filled := facts["filled"].get(name):
+            total = max(1, sum(filled.values()))
+            say("  Values of bands: " + ", ".join(f"{n / total:.0%} {what}" for what, n in filled.items()))
+    say_clouds(facts["clouds"])
+    for item in facts["skipped"]:
+        say(f"Left out: {item['name']}: {item['reason']}")
+
+
 def say_clouds(facts: Mapping[str, Any] | None) -> None:
     if facts is None:
         return
@@ -128,6 +151,15 @@ def say_clouds(facts: Mapping[str, Any] | None) -> None:
         say(f"  {name}")
     if len(alone) > 5:
         say(f"  and {len(alone) - 5} more")
+
+
+def say_terrain(facts: Mapping[str, float | None] | None) -> None:
+    """A line on a tile's ground."""
+    if not facts:
+        return
+    low, high, missing = facts["low_m"], facts["high_m"], facts["missing_share"] or 0.0
+    heights = "no height at all" if low is None or high is None else f"{low:.0f} to {high:.0f} m"
+    say(f"  Terrain: {heights}" + (f", {missing:.1%} of the tile without a height" if missing else ""))
 
 
 def accuracy_facts(accuracy: Mapping[str, Any]) -> dict[str, Any]:

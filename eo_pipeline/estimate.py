@@ -9,14 +9,16 @@ from eo_pipeline.plan import Plan
 from eo_pipeline.tasks import Task
 
 #: Nanoseconds of one core (AMD EPYC of 2023) for a pixel: of a scene, of a band of a scene, of a pass of
-#: Sentinel-1, of a step, or of an index and step. Measured by `benchmarks/stages.py` on the twin.
+#: Sentinel-1, of a step, of a band and step ("fill"), or of an index and step. Measured by `benchmarks/stages.py` on the twin.
 NANOSECONDS: Final[Mapping[str, float]] = {
     "mask": 5,
     "mask jp2": 32,
     "ingest": 6,
     "ingest jp2": 65,
     "radar": 360,
+    "terrain": 100,
     "screen": 45,
+    "fill": 18,
     "index": 80,
     "classify": 1000,
     "curves": 300,
@@ -52,6 +54,6 @@ def _kind(stage: str, plan: Plan) -> str:
 def _units(stage: str, plan: Plan) -> int:
     """How often a pixel is worked on, beside what a task's weight counts already."""
     indices = len(plan.season.growth.indices)
-    times = {"mask": 1, "ingest": len(plan.bands), "radar": 1}
-    by_step = {"index": indices, "curves": indices, "publish": indices}
+    times = {"mask": 1, "ingest": len(plan.bands), "radar": 1, "terrain": 1}
+    by_step = {"fill": len(plan.bands), "index": indices, "curves": indices, "publish": indices}
     return times.get(stage, len(plan.steps) * by_step.get(stage, 1))

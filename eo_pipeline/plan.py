@@ -17,6 +17,7 @@ from eo_pipeline.cube.ingest import ingest_bytes, screen_bytes, tested_bands
 from eo_pipeline.cube.passes import find_passes
 from eo_pipeline.cube.radar import CHANNELS, RadarPass, radar_bytes
 from eo_pipeline.cube.store import Layout
+from eo_pipeline.cube.terrain import GROUND, TERRAIN, reach_of, terrain_bytes
 from eo_pipeline.engine import digest_of
 from eo_pipeline.errors import CubeError, SeasonFileError, SourceError
 from eo_pipeline.grid import (
@@ -48,7 +49,8 @@ _MODEL_BYTES: Final = 600_000_000
 class TilePlan:
     """A tile, its cube's layout and its blocks: `ingest_blocks` as scenes are read, `blocks` as products are
     made. `tokens` change when a scene's files change. `passes` are those of Sentinel-1. `usual` is the
-    climatology that growth is held against.
+    climatology that growth is held against, `dem_reach` the share of the tile that lies within the elevation
+    model.
     """
 
     tile: Tile
@@ -58,6 +60,7 @@ class TilePlan:
     tokens: tuple[str, ...]
     passes: tuple[RadarPass, ...] = ()
     usual: Climatology | None = None
+    dem_reach: float | None = None
 
     @property
     def name(self) -> str:
@@ -159,6 +162,8 @@ class Plan:
         per_pixel += len(self.steps) * 2 * 3 * len(self.season.growth.indices) + 10
         if self.season.source.radar:
             per_pixel += len(self.steps) * (2 * len(CHANNELS) + 2)
+        if self.season.source.terrain:
+            per_pixel += 2 * len(GROUND)
         if self.season.fill:
             per_pixel += len(self.steps) * 2 * len(self.bands)
         return self.pixels * per_pixel
@@ -215,6 +220,7 @@ def make_plan(
                 tuple(map(scene_token, tile.scenes)),
                 radar.passes[tile.name],
                 _usual(season, layout),
+                reach_of(season.source.terrain.dem, tile.grid) if season.source.terrain else None,
             )
         )
     if season.classify and len({item.layout.steps for item in plans}) > 1:
@@ -233,12 +239,24 @@ def make_plan(
 def _check_features(season: Season, bands: tuple[str, ...]) -> None:
     asked = [("growth", name) for name in season.growth.indices]
     asked += [("classify", name) for name in (season.classify.features if season.classify else ())]
+    if season.classify and set(season.classify.features) <= set(TERRAIN):
+        raise SeasonFileError(
+            f"{season.path}: [classify] features names the ground alone, which is the same all year. Add "
+            "bands, indices or channels of radar."
+        )
     for table, name in asked:
         if table == "classify" and name in CHANNELS:
             if season.source.radar is None:
                 raise SeasonFileError(
                     f"{season.path}: [classify] features names {name}, but the season has no Sentinel-1. "
                     "Add the table [source.radar], or leave the name out."
+                )
+            continue
+        if table == "classify" and name in TERRAIN:
+            if season.source.terrain is None:
+                raise SeasonFileError(
+                    f"{season.path}: [classify] features names {name}, but the season has no elevation "
+                    "model. Add the table [source.terrain], or leave the name out."
                 )
             continue
         if why := missing_for(name, bands):
@@ -298,6 +316,7 @@ def _tile_bytes(item: TilePlan, plan: Plan) -> int:
         else 0,
         ingest_bytes(busiest, bands, reading),
         radar_bytes(reading) if plan.season.source.radar else 0,
+        terrain_bytes(making) if plan.season.source.terrain else 0,
         screen_bytes(steps, len(tested_bands(plan.bands)), making),
         fill_bytes(steps, making) if plan.season.fill else 0,
         growth_bytes(steps, making) if item.usual else 0,

@@ -21,6 +21,7 @@ from eo_pipeline.cube.ingest import judge_steps, tested_bands
 from eo_pipeline.cube.radar import require_radar
 from eo_pipeline.cube.smoothing import array_of
 from eo_pipeline.cube.store import NODATA, TileStore
+from eo_pipeline.cube.terrain import require_ground
 from eo_pipeline.engine import Engine, Result, Task, done_results, forget, locked
 from eo_pipeline.errors import RunFolderError, SourceError
 from eo_pipeline.plan import Plan, TilePlan
@@ -53,10 +54,11 @@ from eo_pipeline.storage import Folder
 
 @dataclass(frozen=True, slots=True)
 class Cube:
-    """What the tasks told that made the cube, in the order of `Stages.ingest` and `Stages.screen`."""
+    """What the tasks told that made the cube, in the order of `Stages.ingest`, `screen` and `terrain`."""
 
     ingested: list[Result]
     screened: list[Result]
+    ground: list[Result]
 
 
 @dataclass
@@ -100,7 +102,7 @@ class SeasonRun:
         """
         if masks := self.stages.mask():
             self._run("mask", masks)
-        tasks, radar = self.stages.ingest(), self.stages.radar()
+        tasks, radar, terrain = self.stages.ingest(), self.stages.radar(), self.stages.terrain()
         for tile in self.plan.tiles:
             store = TileStore(self.stages.store(tile))
             if not store.matches(tile.layout):
@@ -120,12 +122,34 @@ class SeasonRun:
                 store.require(tile.layout, name, dtype, fill)
             if radar:
                 require_radar(store, tile.layout)
+            if terrain:
+                require_ground(store, tile.layout)
+        ground = self._run("terrain", terrain) if terrain else []
         screening = self.stages.screen()
         with self._updating([*tasks, *radar], screening):
             ingested = self._run("ingest", tasks)
             if radar:
                 self._run("radar", radar)
-            return Cube(ingested, self._run("screen", screening))
+            return Cube(ingested, self._run("screen", screening), ground)
+
+    @functools.cached_property
+    def terrain(self) -> dict[str, dict[str, float | None]]:
+        """By tile, lowest and highest metre, and the share without a height; empty without a model."""
+        found: dict[str, list[Result]] = {}
+        for task, result in zip(self.stages.terrain(), self.cube.ground, strict=True):
+            found.setdefault(task.tile, []).append(result)
+        facts: dict[str, dict[str, float | None]] = {}
+        for tile in self.plan.tiles:
+            if results := found.get(tile.name):
+                missing = sum(int(item["missing"]) for item in results)
+                facts[tile.name] = {
+                    "low_m": min((item["low"] for item in results if item["low"] is not None), default=None),
+                    "high_m": max(
+                        (item["high"] for item in results if item["high"] is not None), default=None
+                    ),
+                    "missing_share": round(missing / (tile.tile.grid.height * tile.tile.grid.width), 4),
+                }
+        return facts
 
     @functools.cached_property
     def clear_shares(self) -> dict[str, list[float]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import glob
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -67,6 +68,13 @@ class RadarSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class TerrainSpec:
+    """The files of the season's elevation model."""
+
+    dem: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class SourceSpec:
     """Where the rasters are and how their numbers are to be read: value = DN · `scale` + `offset`.
 
@@ -89,6 +97,7 @@ class SourceSpec:
     masks: tuple[MaskRule, ...]
     sentinel: SentinelSpec | None = None
     radar: RadarSpec | None = None
+    terrain: TerrainSpec | None = None
 
     @property
     def mask_bands(self) -> tuple[str, ...]:
@@ -98,7 +107,7 @@ class SourceSpec:
 
 _STACK_KEYS = (
     "kind", "root", "pattern", "date_format", "layout", "bands", "dates", "dates_table", "scale", "offset",
-    "nodata", "mask", "radar",
+    "nodata", "mask", "radar", "terrain",
 )  # fmt: skip
 _SENTINEL_KEYS = (
     "kind",
@@ -112,6 +121,7 @@ _SENTINEL_KEYS = (
     "read",
     "clouds",
     "radar",
+    "terrain",
 )
 _CLOUD_KEYS = ("clear", "buffer_m", "project_shadow", "detector", "l1c", "threshold")
 
@@ -167,6 +177,7 @@ def read_source(file: Path, values: object) -> SourceSpec:
         nodata=table.number("nodata") if "nodata" in table.values else None,
         masks=masks,
         radar=_radar(file, table),
+        terrain=_terrain(file, table),
     )
 
 
@@ -236,6 +247,7 @@ def _sentinel(file: Path, values: object) -> SourceSpec:
             threshold=clouds.number("threshold", 0.4, low=0.0, high=1.0),
         ),
         radar=_radar(file, table),
+        terrain=_terrain(file, table),
     )
 
 
@@ -244,6 +256,21 @@ def _radar(file: Path, source: Table) -> RadarSpec | None:
         return None
     table = Table(file, "source.radar", source.values["radar"], ("root",))
     return RadarSpec(cast(Path, table.place("root")))
+
+
+def _terrain(file: Path, source: Table) -> TerrainSpec | None:
+    if "terrain" not in source.values:
+        return None
+    table = Table(file, "source.terrain", source.values["terrain"], ("dem",))
+    text = table.text("dem")
+    if not glob.has_magic(text):
+        return TerrainSpec((cast(Path, table.place("dem")),))
+    pattern = Path(text).expanduser()
+    start = Path(pattern.anchor) if pattern.is_absolute() else file.parent
+    found = sorted(path.resolve() for path in start.glob(str(pattern).removeprefix(pattern.anchor)))
+    if not found:
+        raise table.fail("dem", f"= {text!r}: no file below {start} fits. Correct the pattern.")
+    return TerrainSpec(tuple(found))
 
 
 def _masks(file: Path, table: Table, bands: Mapping[str, int]) -> tuple[MaskRule, ...]:

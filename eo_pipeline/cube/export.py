@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from eo_pipeline.cube.radar import CHANNELS, DB_SCALE
 from eo_pipeline.cube.store import NODATA, SCALE
+from eo_pipeline.cube.terrain import GROUND
 from eo_pipeline.cube.view import PLAIN, CubeView, scale_of
 from eo_pipeline.errors import CubeError
 from eo_pipeline.grid import Block, Grid
@@ -69,8 +70,10 @@ def export_series(
     form: Format = "cog",
     tags: dict[str, str] | None = None,
 ) -> Path:
-    """Write a band, an index, a radar channel, `clear_count` or `age_days`: a band a step, with its date."""
-    names = [f"{feature} {step.day}" for step in view.steps]
+    """Write a band, an index, a radar channel, `clear_count` or `age_days`: a band a step, with its date; or
+    an array of the terrain, one band.
+    """
+    names = [feature] if feature in GROUND else [f"{feature} {step.day}" for step in view.steps]
     return _write(
         view,
         out,

@@ -1,4 +1,6 @@
-"""What a crop map is made of, by name: bands and indices of the clear views, backscatter of Sentinel-1."""
+"""What a crop map is made of, by name: bands and indices of the clear views, backscatter of Sentinel-1, and
+the ground.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +12,7 @@ import numpy as np
 from eo_pipeline.cube.indices import INDICES, band_of, feature_series
 from eo_pipeline.cube.radar import BACKSCATTER, CHANNELS, DB_SCALE
 from eo_pipeline.cube.store import NODATA
+from eo_pipeline.cube.terrain import TERRAIN, read_terrain
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,7 +26,8 @@ def read_features(
 ) -> NDArray[np.float32]:
     """Features of one block, float32 [step, feature, y, x], NaN where nothing was seen.
 
-    Bands in reflectance 0–1, indices as they are, channels of radar in decibel.
+    Bands in reflectance 0–1, indices as they are, channels of radar in decibel. Features of the ground repeat
+    at each step at which something else was seen, so that a gap is a gap in all of them.
 
     Parameters
     ----------
@@ -32,18 +36,23 @@ def read_features(
     kept
         Of every step, whether the verdict on its clear views keeps it; radar sees through what they show.
     """
-    optical = [name for name in features if name not in CHANNELS]
+    optical = [name for name in features if name not in (*CHANNELS, *TERRAIN)]
     out = np.empty((len(tile.steps), len(features), block.height, block.width), dtype=np.float32)
     if optical:
         needed = [name for name in bands if name in _bands_of(optical, bands)]
         found = feature_series(tile.read_clear(block, kept, bands=needed), needed, optical)
-        out[:, [name not in CHANNELS for name in features]] = found
+        out[:, [name in optical for name in features]] = found
     rows, cols = block.slices
     for place, name in enumerate(features):
         if name in CHANNELS:
             numbers = np.asarray(tile.array(BACKSCATTER)[:, CHANNELS.index(name), rows, cols])
             decibel = numbers.astype(np.float32) / np.float32(DB_SCALE)
             out[:, place] = np.where(numbers == NODATA, np.float32(np.nan), decibel)
+    if ground := [place for place, name in enumerate(features) if name in TERRAIN]:
+        changing = [place for place in range(len(features)) if place not in ground]
+        seen = np.isfinite(out[:, changing]).any(axis=1)
+        for place in ground:
+            out[:, place] = np.where(seen, read_terrain(tile, block, features[place]), np.float32(np.nan))
     return out
 
 

@@ -17,6 +17,7 @@ from eo_pipeline.cube.export import COLOURS, quicklook
 from eo_pipeline.cube.radar import CHANNELS
 from eo_pipeline.cube.series import smooth
 from eo_pipeline.cube.store import NODATA
+from eo_pipeline.cube.terrain import GROUND
 from eo_pipeline.cube.view import PLAIN, CubeView, scale_of
 from eo_pipeline.errors import CubeError
 from eo_pipeline.grid import Block
@@ -155,7 +156,7 @@ def plot_curve(
     normals
         Of this pixel and the cube's days, [day, 1, 1].
     """
-    if feature in PLAIN:
+    if feature in (*PLAIN, *GROUND):
         raise CubeError(f"{feature} is no curve; give a band or an index, or use `eo cube info`.")
     days, values, curve, counts = _curve(view, feature, place)
     gaps = _gaps(view, feature, place) if filled else None

@@ -10,15 +10,16 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, Final, Literal, get_args
+from typing import Final, Literal, get_args
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from eo_pipeline.cube.store import NODATA, Layout, TileStore, make_array
+from eo_pipeline.cube.warped import CELL, Warped
 from eo_pipeline.engine import Result
-from eo_pipeline.errors import CubeError, SourceError
+from eo_pipeline.errors import CubeError
 from eo_pipeline.grid import Block, Grid, TimeStep
 from eo_pipeline.storage import Place
 
@@ -35,9 +36,6 @@ DB_SCALE: Final = 100
 FLOOR_DB: Final = -50.0
 #: Equivalent looks of one GRDH pixel (Sentinel-1 Product Definition, IW GRDH: 4.4).
 GRD_LOOKS: Final = 4.4
-#: Side of the cells of the tile that are warped, and rows composed, at a time: bounds the float copies
-#: whatever the block's size.
-_ROWS: Final = 256
 
 Window = tuple[int, int, int, int]
 
@@ -119,7 +117,7 @@ def radar_bytes(block: Block) -> int:
     """Memory `radar_step` needs at most, whatever the number of passes: channels and counts, their
     compressed form, and strips of rows in floating point.
     """
-    pixels, strip = block.height * block.width, min(_ROWS, block.height) * block.width
+    pixels, strip = block.height * block.width, min(CELL, block.height) * block.width
     return pixels * 2 * (2 * len(CHANNELS) + len(ORBITS)) + strip * 4 * 12 + 64_000_000
 
 
@@ -207,9 +205,9 @@ def _compose(
     """
     count = np.zeros(out.shape, dtype=np.uint8)
     with ExitStack() as stack:
-        open_days = [[stack.enter_context(_Warped(path, grid)) for path in paths] for paths in days]
-        for first in range(0, block.height, _ROWS):
-            rows = slice(first, min(first + _ROWS, block.height))
+        open_days = [[stack.enter_context(Warped(path, grid, nodata=0)) for path in paths] for paths in days]
+        for first in range(0, block.height, CELL):
+            rows = slice(first, min(first + CELL, block.height))
             shape = (rows.stop - rows.start, block.width)
             total = np.zeros(shape, dtype=np.float32)
             for slices in open_days:
@@ -244,99 +242,6 @@ def _finish_day(
             if seen[y, x] > 0:
                 total[y, x] += day[y, x] / seen[y, x]
                 count[y, x] += 1
-
-
-class _Warped:
-    """A raster of linear power seen on the tile's grid.
-
-    GDAL's warper weighs by where its window begins, to the last digit of a float. So it is asked for cells of
-    the tile that are the same whatever the blocks, and a block is put together from those.
-    """
-
-    def __init__(self, path: str, grid: Grid) -> None:
-        self.path, self.grid = path, grid
-        self._stack = ExitStack()
-        self._view: Any = None
-
-    def __enter__(self) -> _Warped:
-        import rasterio
-        from rasterio.enums import Resampling
-        from rasterio.errors import RasterioError
-        from rasterio.vrt import WarpedVRT
-
-        try:
-            self._stack.enter_context(rasterio.Env())
-            raster = self._stack.enter_context(rasterio.open(self.path))
-            if raster.crs is None:
-                raise SourceError(
-                    f"{self.path} does not say where on earth it lies. Give a terrain-corrected raster with "
-                    "its CRS, or calibrate and place the GRD product first."
-                )
-            fine = _pixel_m(raster) < 0.75 * abs(self.grid.transform[0])
-            self._view = self._stack.enter_context(
-                WarpedVRT(
-                    raster,
-                    crs=self.grid.crs,
-                    transform=self.grid.affine,
-                    width=self.grid.width,
-                    height=self.grid.height,
-                    resampling=Resampling.average if fine else Resampling.bilinear,
-                    # the border of a scene is 0 where the raster names no nodata: it must not be mixed in
-                    src_nodata=0 if raster.nodata is None else raster.nodata,
-                    nodata=np.nan,
-                    dtype="float32",
-                    warp_mem_limit=32,
-                )
-            )
-        except RasterioError as error:
-            self._stack.close()
-            raise _unreadable(self.path, error) from error
-        except SourceError:
-            self._stack.close()
-            raise
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stack.close()
-
-    def read(self, block: Block, rows: slice) -> NDArray[np.float32]:
-        """Some rows of the block, float32, NaN where nothing was measured."""
-        top, left = block.row + rows.start, block.col
-        bottom, right = block.row + rows.stop, block.col + block.width
-        out = np.empty((bottom - top, right - left), dtype=np.float32)
-        for row in range(top - top % _ROWS, bottom, _ROWS):
-            for col in range(left - left % _ROWS, right, _ROWS):
-                cell = self._cell(row, col)
-                y0, y1 = max(row, top), min(row + _ROWS, bottom)
-                x0, x1 = max(col, left), min(col + _ROWS, right)
-                out[y0 - top : y1 - top, x0 - left : x1 - left] = cell[
-                    y0 - row : y1 - row, x0 - col : x1 - col
-                ]
-        return out
-
-    def _cell(self, row: int, col: int) -> NDArray[np.float32]:
-        from rasterio.errors import RasterioError
-        from rasterio.windows import Window
-
-        window = Window(col, row, min(_ROWS, self.grid.width - col), min(_ROWS, self.grid.height - row))
-        try:
-            power: NDArray[np.float32] = self._view.read(1, window=window)
-        except RasterioError as error:
-            raise _unreadable(self.path, error) from error
-        return power
-
-
-def _pixel_m(raster: Any) -> float:
-    """Metres of a raster's pixel, nearly enough to tell finer from coarser."""
-    size = abs(float(raster.transform.a))
-    return size * 111_000 if raster.crs.is_geographic else size
-
-
-def _unreadable(path: str, error: Exception) -> SourceError:
-    return SourceError(
-        f"{path}: cannot be read ({error}). The file is damaged or was changed during the run: "
-        "fetch it again."
-    )
 
 
 def _inside(block: Block, owned: Window) -> NDArray[np.bool_]:

@@ -23,6 +23,7 @@ from eo_pipeline.cube.ingest import judge_steps, tested_bands
 from eo_pipeline.cube.radar import BACKSCATTER, CHANNELS, COUNT, DB_SCALE, ORBITS
 from eo_pipeline.cube.smoothing import array_of
 from eo_pipeline.cube.store import NODATA, SCALE, TileStore, encode, grid_of
+from eo_pipeline.cube.terrain import GROUND
 from eo_pipeline.errors import CubeError, StorageError
 from eo_pipeline.grid import Block, Grid, TimeStep, cut
 from eo_pipeline.scenes.verdicts import SceneVerdict
@@ -88,6 +89,11 @@ class CubeView:
         """Channels of Sentinel-1; none where the cube has no backscatter."""
         return CHANNELS if BACKSCATTER in self.arrays else ()
 
+    @property
+    def ground(self) -> tuple[str, ...]:
+        """Arrays of the terrain; none where the season has no elevation model."""
+        return tuple(GROUND) if all(name in self.arrays for name in GROUND) else ()
+
     @functools.cached_property
     def bytes(self) -> int:
         """What it takes on the disk."""
@@ -122,10 +128,10 @@ class CubeView:
 
     def require_feature(self, name: str) -> str:
         """A band, an index or an array that this cube can give, by its name."""
-        if name in PLAIN or name in self.channels or not missing_for(name, self.bands):
+        if name in (*PLAIN, *self.channels, *self.ground) or not missing_for(name, self.bands):
             return name
         indices = (n for n in INDICES if not missing_for(n, self.bands))
-        known = [*self.bands, *indices, *self.channels, *PLAIN]
+        known = [*self.bands, *indices, *self.channels, *self.ground, *PLAIN]
         if name in INDICES:
             raise CubeError(f"{self.path.name} cannot give {name}: {missing_for(name, self.bands)}.")
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.3)
@@ -218,10 +224,12 @@ class CubeView:
         self, feature: str, block: Block, *, smoothed: bool = False, filled: bool = False
     ) -> NDArray[Any]:
         """A band or an index of all steps, int16 × 10 000 [step, y, x]; of radar decibel × 100; clear counts
-        and ages as they are. `filled`: of the bands with their gaps filled.
+        and ages as they are. `filled`: of the bands with their gaps filled. Terrain is one step alone.
         """
         if feature in PLAIN:
             return self.tile.read(feature, block)
+        if feature in GROUND:
+            return self.tile.read(feature, block)[None]
         if feature in CHANNELS and not smoothed:
             rows, cols = block.slices
             return np.asarray(self.tile.array(BACKSCATTER)[:, CHANNELS.index(feature), rows, cols])
@@ -254,6 +262,28 @@ class CubeView:
         rows, cols = block.slices
         orbit = CHANNELS.index(feature) // 2
         return np.asarray(self.tile.array(COUNT)[:, orbit, rows, cols], dtype=np.uint8)
+
+    def terrain(self) -> dict[str, float | None]:
+        """Lowest and highest metre, median slope in degrees, and the share of the tile without a height;
+        reads the terrain block by block.
+        """
+        slopes = np.zeros(90 * GROUND["slope"] + 1, dtype=np.int64)
+        low, high, missing = [], [], 0
+        for block in self.blocks:
+            heights, slope = self.tile.read("elevation", block), self.tile.read("slope", block)
+            known = heights != NODATA
+            missing += int((~known).sum())
+            if known.any():
+                low.append(float(heights[known].min()))
+                high.append(float(heights[known].max()))
+            slopes += np.bincount(slope[slope != NODATA], minlength=len(slopes))
+        median = _median(slopes)
+        return {
+            "low_m": min(low, default=None),
+            "high_m": max(high, default=None),
+            "slope_deg": None if median is None else median / GROUND["slope"],
+            "missing_share": round(missing / (self.grid.height * self.grid.width), 4),
+        }
 
     def _radar_shares(self) -> list[dict[str, float]]:
         """By step, the share that each direction saw of what radar ever saw."""
@@ -317,7 +347,7 @@ class CubeView:
 
 def scale_of(feature: str) -> int:
     """What the numbers of a feature are multiplied with."""
-    return DB_SCALE if feature in CHANNELS else SCALE
+    return DB_SCALE if feature in CHANNELS else GROUND.get(feature, SCALE)
 
 
 def _median(counted: NDArray[np.int64]) -> float | None:

@@ -25,6 +25,7 @@ _ROLES: Final = {
     "units": "行政单元",
     "parcels": "地块",
     "baseline": "往年运行",
+    "dem": "高程模型",
     "climatology": "历年同期库",
 }
 

@@ -47,6 +47,9 @@ root = "../archive"
 
 [source.radar]   # Sentinel-1, terrain-corrected
 root = "../archive/sentinel-1-rtc"
+
+[source.terrain]
+dem = "../dem.tif"
 """
 
 
