@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -83,6 +84,25 @@ root = "runs"
         """Line of [region] that names the twin's units."""
         return f'units = "{self.folder / "2026/units.geojson"}"'
 
+    def mapping(self, folder: Path) -> str:
+        """[[classes]], [classify] and [area] of the twin's own season file, with few features and folds.
+
+        One orbit does not see the west of the piece and the other only through clouds: `folder` gets the
+        samples of the eastern half.
+        """
+        own = self.folder / "2026"
+        samples = json.loads((own / "samples.geojson").read_text(encoding="utf-8"))
+        middle = (self.bbox[0] + self.bbox[2]) / 2
+        samples["features"] = [f for f in samples["features"] if f["geometry"]["coordinates"][0] > middle]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "samples.geojson").write_text(json.dumps(samples), encoding="utf-8")
+        text = (own / "season.toml").read_text(encoding="utf-8")
+        text = text[text.index("[[classes]]") : text.index("[growth]")]
+        text = text.replace('"reference.geojson"', f'"{own}/reference.geojson"')
+        for key, value in (("features", '["B04", "B08", "NDVI"]'), ("folds", "2"), ("group_km", "0")):
+            text = re.sub(rf"(?m)^{key} = .*$", f"{key} = {value}", text)
+        return text
+
 
 def replaced(path: Path, old: str, new: str) -> None:
     """Change a text file that may be a hard link: the other names keep the old text."""
@@ -118,6 +138,63 @@ def digests(folder: Path) -> dict[str, str]:
         for path in sorted(folder.rglob("*"))
         if (path.is_file() and path.suffix in (".tif", ".parquet")) or path.name == "accuracy.json"
     }
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Every text file of a run folder, without what must differ between two runs of the same season.
+
+    That is the time the run took place (`created_at` in run.json, `created` in the catalog's items, the
+    report's date), how long its stages took (`timings` in run.json, their sum in the report), size and digest
+    of the files that tell of these, and run.json's digest of itself.
+    """
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if not path.is_file() or path.suffix in (".tif", ".parquet"):
+            continue
+        text = path.read_text(encoding="utf-8")
+        name = path.relative_to(folder).as_posix()
+        if name == "run.json":
+            document = json.loads(text)
+            document["timings"] = sorted(document["timings"])
+            del document["created_at"], document["digest"]
+            document["files"] = {
+                file: entry if not file.endswith((".json", ".html")) or file == "accuracy.json" else None
+                for file, entry in document["files"].items()
+            }
+            text = json.dumps(document, sort_keys=True)
+        elif name == "report.html":
+            text, dates = re.subn(r"(?<=生成于 )[\d-]{10}", "", text)
+            text, times = re.subn(r"\d+ 秒", "", text)
+            assert (dates, times) == (1, 1)
+        elif name != "accuracy.json":
+            text = re.sub(r'"created": "[^"]*"', "", text)
+        found[name] = text
+    return found
+
+
+def whole_files(work: Path, data: Path) -> dict[str, str]:
+    """Digests of what a run has made so far under final names: cube, masks, sums, and fetched files.
+
+    A mask is named by the time of its scene's files too, which is left out of its name here.
+    """
+    found = {}
+    for folder in (work / "cube", work / "mask", work / "curves", data / "sentinel-2-l2a"):
+        for path in folder.rglob("*"):
+            name = path.relative_to(folder.parent).as_posix()
+            if "/." in name or ".jp2." in name or ".xml." in name or path.name == "updates.json":
+                continue  # drafts and locks, and what says which steps are being written
+            if path.is_file():
+                name = re.sub(r"^(mask/.*/\d{8})-\w+", r"\1", name)
+                found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
+
+
+def quick_training() -> None:
+    """Train with few steps in this process: the drills are about bytes, not about the map's accuracy."""
+    from eo_pipeline.products import classify
+    from models.training import TrainingSettings
+
+    classify._SETTINGS = TrainingSettings(epochs=1, min_steps=40)
 
 
 def fetched(root: Path) -> dict[str, str]:
