@@ -8,13 +8,12 @@ workers with it is told by its name, after everything else is done.
 from __future__ import annotations
 
 import os
-import queue
 import secrets
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -27,10 +26,12 @@ from eo_pipeline.cluster import (
     threads_of,
 )
 from eo_pipeline.errors import EngineError, EOPipelineError
+from eo_pipeline.flights import DEATHS, Flight, Flights, WorkerLeftError
 from eo_pipeline.runlog import RunLog
 from eo_pipeline.storage import Folder
 from eo_pipeline.tasks import (
     Conditions,
+    Fence,
     Outcome,
     Result,
     Task,
@@ -41,6 +42,7 @@ from eo_pipeline.tasks import (
     execute,
     forget,
     read_file,
+    require_hold,
     shared_folder,
     task_key,
     write_atomic,
@@ -62,22 +64,13 @@ __all__ = [
     "forget",
     "locked",
     "read_file",
+    "require_hold",
     "task_key",
     "write_atomic",
 ]
 
-#: A task that died with this many workers, the last time alone on one, is not tried again.
-DEATHS: Final = 3
 #: How often a quiet cluster is asked whether it is still there.
 _POLL_SECONDS: Final = 2.0
-#: Results are small: a worker that does not hand them over in this time is not there any more.
-_HAND_OVER_SECONDS: Final = 20.0
-#: Results fetched from workers in one go, and the most tasks given out ahead to a thread.
-_TOGETHER: Final = 64
-#: Tasks as short as this are fetched together.
-_SHORT_SECONDS: Final = 0.1
-#: Work given out ahead to a thread where tasks are short.
-_AHEAD_SECONDS: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +116,8 @@ class Engine:
         Address of the Dask dashboard, while a cluster is there.
     peaks : dict of str to int
         Of each stage, the most bytes of memory one of its workers held at once.
-    guard : callable or None
-        Called before each task is given out, to stop a run that may not go on (see `Hold.check`).
+    hold : Hold or None
+        The lock under which the run writes: checked before each task is given out, and by whoever does one.
     """
 
     def __init__(
@@ -142,7 +135,7 @@ class Engine:
         self.tell = on_progress or (lambda _: None)
         self.dashboard: str | None = None
         self.peaks: dict[str, int] = {}
-        self.guard: Callable[[], None] | None = None
+        self.hold: Hold | None = None
         self._on_dashboard = on_dashboard or (lambda _: None)
         self._log = log
         self._worker_timeout = worker_timeout
@@ -223,25 +216,31 @@ class Engine:
 
     def _in_process(self, todo: Sequence[tuple[int, Task]]) -> Iterator[tuple[int, Outcome]]:
         for number, task in todo:
-            if self.guard is not None:
-                self.guard()
+            self._check_hold()
             try:
-                yield number, execute(task)
+                yield number, execute(task, fence=self._fence)
             except EOPipelineError:
                 raise
             except Exception as error:
                 raise _failure(task, error) from error
 
+    def _check_hold(self) -> None:
+        if self.hold is not None:
+            self.hold.check()
+
+    @property
+    def _fence(self) -> Fence | None:
+        return None if self.hold is None else self.hold.fence
+
     # ---- on a cluster -----------------------------------------------------------------------------------
     def _on_cluster(self, client: Any, todo: Sequence[tuple[int, Task]]) -> Iterator[tuple[int, Outcome]]:
         with self._conditions([task for _, task in todo]) as conditions:
-            flights = _Flights(client, conditions, deque(todo))
+            flights = Flights(client, conditions, self._fence, deque(todo))
             asked = time.monotonic()
             seen = asked
             try:
                 while flights.left:
-                    if self.guard is not None:
-                        self.guard()
+                    self._check_hold()
                     flights.fill(max(1, self._threads))
                     landed = flights.landed(_POLL_SECONDS)
                     now = time.monotonic()
@@ -259,12 +258,12 @@ class Engine:
             finally:
                 flights.cancel()
 
-    def _mourn(self, flights: _Flights, flight: _Flight, error: BaseException) -> None:
+    def _mourn(self, flights: Flights, flight: Flight, error: BaseException) -> None:
         """Give a task whose worker died another chance, or say why the run ends."""
         from dask.distributed import CancelledError, KilledWorker
 
         task = flight.task
-        if isinstance(error, _WorkerLeftError):
+        if isinstance(error, WorkerLeftError):
             flights.died(flight, 1)
             return
         if isinstance(error, KilledWorker):
@@ -352,132 +351,6 @@ class Engine:
             f"No worker is left on {where} since {self._worker_timeout:.0f} s. Everything done so far is "
             "kept: start workers (`dask worker …`) and run the same command again to continue."
         )
-
-
-# ---- tasks under way --------------------------------------------------------------------------------------
-@dataclass(slots=True)
-class _Flight:
-    """A task on the cluster; `alone` while no other is."""
-
-    number: int
-    task: Task
-    future: Any
-    alone: bool
-
-
-@dataclass
-class _Flights:
-    """The tasks on a cluster: a bounded number at once, and those that lost workers one at a time at the end.
-
-    When a worker dies, Dask suspects every task that waited there. Only a task that was the only one on the
-    whole cluster is known to be the cause.
-    """
-
-    client: Any
-    conditions: Conditions
-    waiting: deque[tuple[int, Task]]
-    suspects: deque[tuple[int, Task]] = field(default_factory=deque)
-    running: dict[str, _Flight] = field(default_factory=dict)
-    deaths: Counter[int] = field(default_factory=Counter)
-    seconds: float = 0.0
-    arrived: queue.SimpleQueue[str] = field(default_factory=queue.SimpleQueue)
-
-    @property
-    def left(self) -> bool:
-        """Whether any task is not done."""
-        return bool(self.waiting or self.suspects or self.running)
-
-    def fill(self, threads: int) -> None:
-        """Give out tasks: two a thread and two more, or of short ones as many as last half a second."""
-        ahead = 2 * threads + 2
-        if self.seconds:
-            ahead = max(ahead, min(_TOGETHER * threads, int(threads * _AHEAD_SECONDS / self.seconds)))
-        # in batches: a message to the scheduler costs more than a task in it
-        if self.waiting and len(self.running) <= max(ahead // 2, ahead - threads):
-            count = min(len(self.waiting), ahead - len(self.running))
-            self._submit([self.waiting.popleft() for _ in range(count)], alone=False)
-        if self.suspects and not self.running:
-            self._submit([self.suspects.popleft()], alone=True)
-
-    def _submit(self, batch: Sequence[tuple[int, Task]], *, alone: bool) -> None:
-        # a key of its own each time: the marker decides what is done, not the scheduler's memory
-        keys = [f"{task.stage}-{task.tile}-{task.block}-{secrets.token_hex(4)}" for _, task in batch]
-        futures = self.client.map(
-            execute, [task for _, task in batch], conditions=self.conditions, key=keys, retries=0, pure=False
-        )
-        for (number, task), future in zip(batch, futures, strict=True):
-            self.running[future.key] = _Flight(number, task, future, alone)
-            future.add_done_callback(self._arrive)
-
-    def _arrive(self, future: Any) -> None:
-        self.arrived.put(future.key)
-
-    def landed(self, timeout: float) -> list[tuple[_Flight, Outcome | BaseException]]:
-        """The tasks that ended since the last call, with what they gave; waits for the first of them."""
-        keys: list[str] = []
-        try:
-            keys.append(self.arrived.get(timeout=timeout))
-            if self.seconds < _SHORT_SECONDS:
-                time.sleep(_SHORT_SECONDS / 5)  # others follow at once, and are fetched together
-            while len(keys) < _TOGETHER:
-                keys.append(self.arrived.get_nowait())
-        except queue.Empty:
-            pass
-        flights = [self.running.pop(key) for key in keys]
-        good = [flight for flight in flights if flight.future.status == "finished"]
-        outcomes: dict[int, Outcome | BaseException] = {}
-        try:
-            # not asked of a scheduler that is gone: that would wait for it
-            wanted = [flight.future for flight in good]
-            found = self.client.sync(self.client._gather, wanted, callback_timeout=_HAND_OVER_SECONDS)
-            outcomes = {flight.number: outcome for flight, outcome in zip(good, found, strict=True)}
-        except Exception:  # a worker left with the results in its hands: what it did, the markers tell
-            outcomes = {flight.number: _from_marker(flight.task) for flight in good}
-        landed = []
-        for flight in flights:
-            outcome = outcomes.get(flight.number)
-            if isinstance(outcome, Outcome):
-                self.seconds += (max(outcome.seconds, 1e-3) - self.seconds) / (8 if self.seconds else 1)
-            landed.append((flight, _ended(flight) if outcome is None else outcome))
-            flight.future.release()
-        return landed
-
-    def died(self, flight: _Flight, deaths: int) -> int:
-        """Queue a task again whose workers died; gives how many that are by now."""
-        self.deaths[flight.number] += deaths
-        again = self.waiting if self.deaths[flight.number] < DEATHS - 1 else self.suspects
-        again.append((flight.number, flight.task))
-        return self.deaths[flight.number]
-
-    def cancel(self) -> None:
-        """Call off what is still under way."""
-        if self.running and self.client.status == "running":
-            self.client.cancel([flight.future for flight in self.running.values()], force=True)
-
-
-class _WorkerLeftError(Exception):
-    """A worker left with the result of a task in its hands."""
-
-
-def _from_marker(task: Task) -> Outcome | BaseException:
-    """What a task gave whose worker is gone: its marker tells it, if it was done."""
-    result = done_result(task.marker, task.key)
-    return _WorkerLeftError(task.block) if result is None else Outcome(result, 0.0, "", 0)
-
-
-def _ended(flight: _Flight) -> Outcome | BaseException:
-    future = flight.future
-    if future.status == "lost":  # it was done, and its worker has left meanwhile
-        return _from_marker(flight.task)
-    if future.status == "cancelled":
-        from dask.distributed import CancelledError
-
-        return CancelledError(future.key)
-    try:
-        outcome: Outcome = future.result()
-    except Exception as error:
-        return error
-    return outcome
 
 
 class _Pace:

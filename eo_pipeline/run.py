@@ -79,7 +79,7 @@ class SeasonRun:
     def alone(self) -> Iterator[None]:
         """Hold the season's work folder; another `eo` for the same season is refused meanwhile."""
         with locked(self.plan.work) as hold:
-            self.engine.guard = hold.check
+            self.engine.hold = hold
             _sweep(self.plan.work)
             yield
 
@@ -250,6 +250,7 @@ class SeasonRun:
         with self.timed("train"):
             # in this process: one task, with threads of its own
             alone = Engine(workers=0)
+            alone.hold = self.engine.hold
             return alone.run("train", self.stages.train(kept, on_progress=self.engine.tell))[0]
 
     @functools.cached_property

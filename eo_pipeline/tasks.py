@@ -15,6 +15,7 @@ import socket
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -63,6 +64,52 @@ class Conditions:
     probe: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """Keeps a task out of the work folder when its run is over: the run's lock, and its `token` in there.
+
+    A run that is killed leaves tasks with the workers of a cluster that lives on. They end what they are
+    doing, minutes later perhaps, while the season's next run makes the same block of another season file.
+    """
+
+    lock: Folder
+    token: str
+
+    def check(self) -> None:
+        """Make sure the lock holds the token.
+
+        Raises
+        ------
+        EngineError
+            Another run has taken it over.
+        """
+        try:
+            holder = json.loads(read_file(self.lock))["token"]
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            holder = None  # being taken over at this very moment, or given back
+        if holder != self.token:
+            raise EngineError(
+                f"{self.lock.parent} was taken over by a later `eo` command, so this one writes nothing "
+                "more. When that one has ended, run the same command again to continue."
+            )
+
+
+#: The fence of the task that this thread does.
+_FENCE: ContextVar[Fence | None] = ContextVar("fence", default=None)
+
+
+def require_hold() -> None:
+    """Make sure, before something is written, that the run of this thread's task still holds its folder.
+
+    Raises
+    ------
+    EngineError
+        It does not: see `Fence`.
+    """
+    if (fence := _FENCE.get()) is not None:
+        fence.check()
+
+
 # ---- keys ---------------------------------------------------------------------------------------------
 @functools.cache
 def code_digest() -> str:
@@ -93,7 +140,14 @@ def task_key(stage: str, *parts: object) -> str:
 
 # ---- markers ------------------------------------------------------------------------------------------
 def write_atomic(path: Place, content: bytes) -> None:
-    """Write a file so that a reader sees the old or the new one whole."""
+    """Write a file so that a reader sees the old or the new one whole.
+
+    Raises
+    ------
+    EngineError
+        It is for a task whose run is over.
+    """
+    require_hold()
     place(path).write(path.name, content)
 
 
@@ -167,7 +221,7 @@ def _result_in(content: bytes, key: str) -> Result | None:
 
 
 # ---- doing --------------------------------------------------------------------------------------------
-def execute(task: Task, conditions: Conditions | None = None) -> Outcome:
+def execute(task: Task, conditions: Conditions | None = None, fence: Fence | None = None) -> Outcome:
     """Do one task and mark it done. Runs in a worker.
 
     A task that is done already, by its marker, is not done again: a scheduler that lost a finished result
@@ -177,25 +231,32 @@ def execute(task: Task, conditions: Conditions | None = None) -> Outcome:
     ----------
     conditions : Conditions, optional
         Checked first; None where the worker is the process that made the task.
+    fence : Fence, optional
+        Asked before anything is written; None where no lock is held.
 
     Raises
     ------
     EngineError
-        The worker runs another version of the program, or does not see the same files.
+        The worker runs another version of the program, or does not see the same files; or the task's run is
+        over.
     """
     if conditions is not None:
         _require(conditions)
         _reset_peak()
     started = time.perf_counter()
-    result = done_result(task.marker, task.key)
-    if result is None:
-        folder = place(task.marker)
-        folder.delete(task.marker.name)
-        result = task.function(**task.arguments)
-        document = {"key": task.key, "seconds": round(time.perf_counter() - started, 3), "result": result}
-        folder.write(task.marker.name, json.dumps(document).encode())
-        # through JSON, as a skipped task's result comes: a run and its repetition see the same types
-        result = json.loads(json.dumps(result))
+    before = _FENCE.set(fence)
+    try:
+        require_hold()
+        result = done_result(task.marker, task.key)
+        if result is None:
+            forget(task)
+            result = task.function(**task.arguments)
+            document = {"key": task.key, "seconds": round(time.perf_counter() - started, 3), "result": result}
+            write_atomic(task.marker, json.dumps(document).encode())
+            # through JSON, as a skipped task's result comes: a run and its repetition see the same types
+            result = json.loads(json.dumps(result))
+    finally:
+        _FENCE.reset(before)
     return Outcome(result, round(time.perf_counter() - started, 3), this_process(), peak_bytes())
 
 

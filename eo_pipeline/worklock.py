@@ -17,7 +17,7 @@ from typing import IO, Any, Final
 
 from eo_pipeline.errors import EngineError, StorageError
 from eo_pipeline.storage import Folder
-from eo_pipeline.tasks import this_process
+from eo_pipeline.tasks import Fence, this_process
 
 LOCK: Final = "lock"
 #: A remote lock is renewed this often …
@@ -28,10 +28,16 @@ STALE_SECONDS: Final = 120.0
 
 @dataclass
 class Hold:
-    """A held lock."""
+    """A held lock; `token` tells it from every other run's."""
 
     folder: Folder
+    token: str
     _lost: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def fence(self) -> Fence:
+        """What tasks are given, so that they write nothing when another run has taken the lock."""
+        return Fence(self.folder / LOCK, self.token)
 
     def check(self) -> None:
         """Make sure the lock is still held.
@@ -70,27 +76,28 @@ def locked(
             yield hold
         return
     place.local_path.mkdir(parents=True, exist_ok=True)
-    stream: IO[str]
-    with (place.local_path / LOCK).open("w") as stream:
+    token = secrets.token_hex(8)
+    stream: IO[bytes]
+    with (place.local_path / LOCK).open("a+b") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise _in_use(place, "") from None
-        yield Hold(place)
+            stream.seek(0)
+            raise _in_use(place, stream.read()) from None
+        stream.truncate(0)
+        stream.write(_document(token))
+        stream.flush()
+        # it stays in the file: what workers of a run that has failed are still doing may end
+        yield Hold(place, token)
 
 
 @contextmanager
 def _remote(place: Folder, beat: float, stale: float) -> Iterator[Hold]:
     token = secrets.token_hex(8)
-    document = {
-        "owner": f"{_user()} on {this_process()}",
-        "since": datetime.now(UTC).isoformat(timespec="seconds"),
-        "token": token,
-    }
-    content = json.dumps(document).encode()
+    content = _document(token)
     with place.telling(LOCK):
         tag = _acquire(place, content, token, stale)
-    hold, ended = Hold(place), threading.Event()
+    hold, ended = Hold(place, token), threading.Event()
     thread = threading.Thread(
         target=_renew, args=(hold, content, tag, ended, (beat, stale)), name="lock", daemon=True
     )
@@ -116,17 +123,17 @@ def _acquire(place: Folder, content: bytes, token: str, stale: float) -> str | N
         pass
     try:
         found = store.head(key)
-        owner = json.loads(bytes(store.get(key).bytes()))
-    except (FileNotFoundError, ValueError):
-        found, owner = None, {}  # given back at this very moment
+        owner = bytes(store.get(key).bytes())
+    except FileNotFoundError:
+        found, owner = None, b""  # given back at this very moment
     age = (now - found["last_modified"]).total_seconds() if found else stale
     if found and age < stale:
-        raise _in_use(place, f" ({owner.get('owner', 'unknown')}, since {owner.get('since', 'unknown')})")
+        raise _in_use(place, owner)
     try:
         mode: Any = {"e_tag": found["e_tag"]} if found else "create"
         return _tag(store.put(key, content, mode=mode, use_multipart=False))
     except (AlreadyExistsError, PreconditionError):
-        raise _in_use(place, "") from None  # another run took it over first
+        raise _in_use(place, b"") from None  # another run took it over first
 
 
 def _storage_time(place: Folder, token: str) -> datetime:
@@ -189,7 +196,18 @@ def _user() -> str:
         return "unknown"
 
 
-def _in_use(place: Folder, owner: str) -> EngineError:
+def _document(token: str) -> bytes:
+    """What a lock holds."""
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    return json.dumps({"owner": f"{_user()} on {this_process()}", "since": since, "token": token}).encode()
+
+
+def _in_use(place: Folder, document: bytes) -> EngineError:
+    try:
+        found = json.loads(document)
+        owner = f" ({found['owner']}, since {found['since']})"
+    except (ValueError, KeyError, TypeError):
+        owner = ""
     return EngineError(
         f"{place} is in use by another `eo` command for the same season{owner}. Wait until it ends, or "
         "stop it."

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from eo_pipeline.cube.composite import NODATA as _NODATA
 from eo_pipeline.cube.composite import age_of_seen
 from eo_pipeline.cube.shards import CODEC, LEVEL, chunk_of, shard_side, use_fast_reading, write_shards
+from eo_pipeline.engine import require_hold
 from eo_pipeline.errors import CubeError
 from eo_pipeline.grid import Block, Grid, TimeStep
 from eo_pipeline.storage import Folder, Place
@@ -191,7 +192,13 @@ class TileStore:
 
         A block that is made of whole shards replaces their files, each in one move. Any other is mixed into
         the shards it touches, which only one task may do at a time.
+
+        Raises
+        ------
+        EngineError
+            It is for a task whose run is over.
         """
+        require_hold()
         array = self.array(name)
         values = (values if step is None else values[None]).astype(array.dtype, copy=False)
         start = (*((step or 0, 0)[: array.ndim - 2]), block.row, block.col)

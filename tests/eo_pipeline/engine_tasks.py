@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from eo_pipeline.engine import Engine, Task, digest_of, write_atomic
+from eo_pipeline.errors import EngineError
 from eo_pipeline.storage import Folder
 from eo_pipeline.worklock import locked
 
@@ -44,6 +45,25 @@ def kill_worker_always(*, root: Path, value: int) -> dict[str, Any]:
             stream.write("x")
         os.kill(os.getpid(), signal.SIGKILL)
     return work(root=root, value=value)
+
+
+def write_late(*, root: Path, text: str, wait: bool) -> dict[str, Any]:
+    """Write a text, at once or when `root/go` is there; note in `root/refused` if it may not."""
+    (root / f"begun-{text}").touch()
+    while wait and not (root / "go").exists():
+        time.sleep(0.01)
+    try:
+        write_atomic(root / "text", text.encode())
+    except EngineError as error:
+        (root / "refused").write_text(str(error))
+        raise
+    return {"text": text}
+
+
+def late_task(root: Path, text: str, *, wait: bool) -> Task:
+    """One block's task, of a season file that says `text`."""
+    arguments = {"root": root, "text": text, "wait": wait}
+    return Task("stage", "t", "b", digest_of(text), root / "tasks/b.json", write_late, arguments)
 
 
 def allocate(*, megabytes: int) -> dict[str, Any]:

@@ -228,6 +228,7 @@ def test_a_second_run_of_the_same_season_is_refused(tmp_path: Path) -> None:
     process.kill()
     end(process)
     assert second.returncode == 1 and b"in use by another `eo` command" in second.stderr
+    assert f":{process.pid}, since 20".encode() in second.stderr
     assert b"go" not in second.stdout
     # a lock ends with its process, however that ended
     again = start(tmp_path, 1, 0)

@@ -109,7 +109,7 @@ def test_the_lock_of_a_dead_run_is_taken_over(work: Folder) -> None:
 def test_a_run_whose_lock_was_taken_stops_before_its_next_task(work: Folder, tmp_path: Path) -> None:
     theirs = b'{"owner": "another", "since": "now", "token": "theirs"}'
     with Engine(workers=0) as engine, locked(work, beat=0.1) as hold:
-        engine.guard = hold.check
+        engine.hold = hold
         tasks = work_tasks(tmp_path, 3)
         engine.run("stage", tasks[:1])
         work.write(LOCK, theirs)

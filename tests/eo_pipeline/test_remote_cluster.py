@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from engine_tasks import calls, files, kill_worker_once, work_tasks
+from engine_tasks import calls, files, kill_worker_once, late_task, work_tasks
 
-from eo_pipeline.engine import Engine, code_digest, done_results, execute
+from eo_pipeline.engine import Engine, code_digest, done_results, execute, locked
 from eo_pipeline.errors import EngineError
 from eo_pipeline.tasks import Conditions
 
@@ -156,6 +156,53 @@ def test_a_scheduler_that_is_killed_in_mid_run(
     assert files(root) == right[0]
     counted = Counter(calls(root))
     assert all(counted[value] == 1 for value in kept)
+
+
+def test_what_a_killed_run_left_with_a_worker_does_not_reach_the_next(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    root = tmp_path / "data"
+    code = """
+import sys
+from pathlib import Path
+from engine_tasks import late_task
+from eo_pipeline.engine import Engine, locked
+root = Path(sys.argv[1])
+with locked(root) as hold, Engine(scheduler=sys.argv[2]) as engine:
+    engine.hold = hold
+    engine.run("stage", [late_task(root, "old", wait=True)])
+"""
+    cluster.worker("one")
+    first = subprocess.Popen(
+        [sys.executable, "-c", code, str(root), cluster.address], env={**os.environ, "PYTHONPATH": str(HERE)}
+    )
+    await_file(root / "begun-old")
+    first.kill()
+    first.wait()
+    # the worker is still at it when the season's next run makes the same block of another season file
+    other = Cluster(tmp_path / "other")
+    try:
+        other.worker("two")
+        with locked(root) as hold, Engine(scheduler=other.address) as engine:
+            engine.hold = hold
+            task = late_task(root, "new", wait=False)
+            assert engine.run("stage", [task]) == [{"text": "new"}]
+            assert not (root / "refused").exists()
+            (root / "go").touch()
+            await_file(root / "refused")
+    finally:
+        other.close()
+    assert "taken over by a later `eo` command" in (root / "refused").read_text()
+    assert (root / "text").read_text() == "new"
+    time.sleep(0.5)  # for a marker, if one were to come
+    assert done_results([task]) == {0: {"text": "new"}}
+
+
+def await_file(path: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not path.exists():
+        assert time.monotonic() < deadline, path
+        time.sleep(0.02)
 
 
 def test_a_cluster_whose_workers_all_leave(cluster: Cluster, tmp_path: Path) -> None:
