@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -10,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +45,10 @@ from eo_pipeline.storage import Folder
 if TYPE_CHECKING:
     from eo_pipeline.plan import TilePlan
 
+#: Of Linux: AT_FDCWD and RENAME_EXCHANGE.
+_HERE: Final = -100
+_EXCHANGE: Final = 2
+
 
 def assemble(run: SeasonRun) -> RunManifest:
     """Do all stages, write the run folder beside its final place, and move it there.
@@ -52,6 +58,7 @@ def assemble(run: SeasonRun) -> RunManifest:
     """
     plan = run.plan
     partial, folder = plan.partial, plan.folder
+    _restore(folder)
     if folder.exists() and not (folder / "run.json").is_file():
         raise EngineError(
             f"{folder} exists and is no run folder, so it is left alone. Move it away, or choose another "
@@ -69,6 +76,7 @@ def assemble(run: SeasonRun) -> RunManifest:
         verify(partial)
         _replace(partial, folder)
     except BaseException:
+        _restore(folder)
         shutil.rmtree(partial, ignore_errors=True)
         raise
     return sealed
@@ -427,15 +435,38 @@ def code_identity() -> dict[str, Any]:
 
 
 def _replace(fresh: Path, folder: Path) -> None:
-    """Put `fresh` in the place of `folder`; at every moment one whole folder is there."""
-    old = folder.with_name(f".{folder.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        folder.rename(old)
-    try:
+    """Put `fresh` in the place of `folder`; what was there before is removed.
+
+    The two are swapped in one move where kernel and file system can: then one whole folder is there at every
+    moment. Else, on some network file systems, a kill between two moves leaves none; see `_restore`.
+    """
+    if not folder.exists():
         fresh.rename(folder)
-    except OSError:
-        if old.exists():
-            old.rename(folder)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+    elif _swap(fresh, folder):
+        shutil.rmtree(fresh, ignore_errors=True)
+    else:
+        folder.rename(_aside(folder))
+        fresh.rename(folder)
+        shutil.rmtree(_aside(folder), ignore_errors=True)
+
+
+def _swap(one: Path, other: Path) -> bool:
+    """Let two folders change names in one move; False where that is not possible."""
+    try:
+        rename: Any = ctypes.CDLL(None).renameat2  # Linux 3.15, glibc 2.28
+    except (AttributeError, OSError):
+        return False
+    return bool(rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0)
+
+
+def _aside(folder: Path) -> Path:
+    """Where `_replace` puts a run folder while the next one takes its name."""
+    return folder.with_name(f".{folder.name}.old")
+
+
+def _restore(folder: Path) -> None:
+    """Give an earlier run folder its name back, if a kill left `folder` without one."""
+    if folder.exists():
+        shutil.rmtree(_aside(folder), ignore_errors=True)
+    elif _aside(folder).exists():
+        _aside(folder).rename(folder)
