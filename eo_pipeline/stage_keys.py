@@ -194,11 +194,16 @@ class StageKeys:
         return [[(rule.band, rule.clear) for rule in source.masks], self._cloud_rule]
 
     @functools.cached_property
-    def _cloud_rule(self) -> list[str]:
-        """What decides a mask beside the scene: the season's rule, and the model's version."""
+    def _cloud_rule(self) -> list[Any]:
+        """What decides a mask beside the scene: the season's rule, and the model's version.
+
+        Not where scenes come from, nor which are taken: another source or `max_cloud` keeps the rest.
+        """
         spec = self.plan.season.source.sentinel
-        model = package_version() if spec is not None and spec.detector == "s2cloudless" else ""
-        return [repr(spec), model]
+        if spec is None:
+            return []
+        model = [spec.threshold, package_version()] if spec.detector == "s2cloudless" else []
+        return [spec.clear, spec.buffer_m, spec.project_shadow, spec.detector, model]
 
     def _zone_stamps(self) -> list[Any]:
         region = self.plan.season.region

@@ -183,7 +183,7 @@ def _fitted(season: Season, samples: Samples, times: Sequence[str], steps: _Step
             seed=spec.seed,
             settings=_SETTINGS,
             progress=steps.part(1),
-            description=f"{season.title}: {spec.samples.name}",
+            description=f"{season.id}: {spec.samples.name}",
             threads=_THREADS,
         )
     except TrainingError as error:

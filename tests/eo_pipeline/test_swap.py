@@ -1,4 +1,4 @@
-"""A new run folder takes an old one's place: killed at every step of it, a whole folder is there, or comes back."""
+"""A new run folder takes an old one's place: at whatever step it is killed, a whole folder is there."""
 
 from __future__ import annotations
 
