@@ -382,7 +382,7 @@ def _season_run(
     if found.work_root is not None:
         found.work.check()
     products = None
-    if found.source.sentinel and found.source.sentinel.providers:
+    if found.source.archives:
         from eo_pipeline.cli_fetch import bytes_bar, tell_missing
         from eo_pipeline.remote import acquire
 

@@ -98,6 +98,12 @@ kind = "planetary-computer"
 url = "{url}/pc/api/stac/v1"
 root = "data"
 
+# Sentinel-1, terrain-corrected, from the same; beside any of these
+[source.radar]
+kind = "planetary-computer"
+url = "{url}/pc/api/stac/v1"
+root = "data"
+
 # DHuS: EO_DHUS_USERNAME={user} EO_DHUS_PASSWORD={password}
 [source]
 kind = "dhus"

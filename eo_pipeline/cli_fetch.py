@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from enum import Enum
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,7 +19,9 @@ from eo_pipeline.errors import EOPipelineError
 if TYPE_CHECKING:
     from eo_pipeline.acquire.accounts import FetchProgress
     from eo_pipeline.acquire.completeness import Completeness, DekadReport
-    from eo_pipeline.acquire.fetch import FetchPlan
+    from eo_pipeline.acquire.fetch import FetchOptions, FetchPlan
+    from eo_pipeline.acquire.products import Archive
+    from eo_pipeline.season import Season
 
 _EPILOG = (
     "Exit code: 0 when every scene is there or was left out for clouds, 1 when something is missing or "
@@ -55,6 +58,7 @@ def fetch(
 ) -> None:
     """Fetch the scenes of a season (下载影像): scene classification first, cloudy scenes never.
 
+    With [source.radar] kind = "planetary-computer" the passes of Sentinel-1 come too, cut to the region.
     What lies in [source] root is kept and not fetched again; a run may be stopped at any moment and given
     again. In the end a table says for each tile and dekad (旬) what is there, what is missing, and why.
 
@@ -64,37 +68,102 @@ def fetch(
 
         eo fetch examples/jingning.toml --max-mbps 50
     """
-    from eo_pipeline.acquire.fetch import FetchOptions, fetch_season, plan_season
+    from eo_pipeline.acquire.fetch import FetchOptions
     from eo_pipeline.acquire.pacing import Limits
     from eo_pipeline.acquire.transport import Transport
-    from eo_pipeline.scenes.proofs import prover
     from eo_pipeline.season import read_season
 
     rate = None if max_mbps is None else max_mbps * 1e6 / 8
-    plan: FetchPlan | None = None
+    plans: dict[_Words, FetchPlan] = {}
+    results: dict[_Words, Completeness] = {}
     with _told():
-        from eo_pipeline.acquire.sources.registry import open_archives
+        from eo_pipeline.acquire.sources.registry import open_archives, open_radar
 
         season = read_season(season_file)
         transport = Transport(limits=Limits(bytes_per_s=rate))
-        archives = open_archives(season, transport=transport)
+        archives, radar = (ask(season, transport=transport) for ask in (open_archives, open_radar))
         options = FetchOptions(workers=workers, max_bytes=None if max_gb is None else int(max_gb * 1e9))
         if dry_run:
-            plan = plan_season(season, archives, bytes_per_s=rate, options=options)
-            result = plan.completeness
+            plans = _plan(season, archives, radar, rate, options)
+            results = {words: plan.completeness for words, plan in plans.items()}
         else:
             with bytes_bar(quiet=as_json) as on_progress:
-                prove = prover(season.source.root)
-                result = fetch_season(season, archives, prove=prove, on_progress=on_progress, options=options)
+                results = _fetch(season, archives, radar, on_progress, options)
     if as_json:
-        document = result.as_dict() | ({"plan": _plan_facts(plan)} if plan else {})
-        typer.echo(json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False))
-    elif plan is not None:
-        _print_plan(plan, every=every)
+        typer.echo(json.dumps(_document(plans, results), ensure_ascii=False, indent=2, allow_nan=False))
+    elif dry_run:
+        for words, plan in plans.items():
+            _print_plan(words, plan, every=every)
+        if len(plans) > 1:
+            _print_sum(list(plans.values()))
     else:
-        _print_result(result, every=every)
-    if plan is None and not result.complete:
+        for words, result in results.items():
+            _print_result(words, result, every=every)
+    if not dry_run and not all(result.complete for result in results.values()):
         raise typer.Exit(1)
+
+
+class _Words(Enum):
+    """What the two missions' acquisitions are called, and what they are counted by."""
+
+    SENTINEL2 = ("scenes", "tile")
+    SENTINEL1 = ("passes of Sentinel-1", "direction")
+
+
+def _plan(
+    season: Season,
+    archives: Sequence[Archive],
+    radar: Sequence[Archive],
+    rate: float | None,
+    options: FetchOptions,
+) -> dict[_Words, FetchPlan]:
+    from eo_pipeline.acquire.season_fetch import plan_radar, plan_season
+
+    plans = {}
+    if archives or not radar:
+        plan = plan_season(season, archives, bytes_per_s=rate, options=options)
+        plans[_Words.SENTINEL2] = plan
+    if radar:
+        plans[_Words.SENTINEL1] = plan_radar(season, radar, bytes_per_s=rate, options=options)
+    return plans
+
+
+def _fetch(
+    season: Season,
+    archives: Sequence[Archive],
+    radar: Sequence[Archive],
+    on_progress: Callable[[FetchProgress], None],
+    options: FetchOptions,
+) -> dict[_Words, Completeness]:
+    from eo_pipeline.acquire.season_fetch import fetch_radar, fetch_season
+    from eo_pipeline.scenes.proofs import prover
+
+    results = {}
+    if archives or not radar:
+        prove = prover(season.source.root)
+        result = fetch_season(season, archives, prove=prove, on_progress=on_progress, options=options)
+        results[_Words.SENTINEL2] = result
+        if options.max_bytes is not None:
+            options = replace(options, max_bytes=max(0, options.max_bytes - result.fetched_bytes))
+    if radar:
+        found = fetch_radar(season, radar, on_progress=on_progress, options=options)
+        results[_Words.SENTINEL1] = found
+    return results
+
+
+def _document(plans: Mapping[_Words, FetchPlan], results: Mapping[_Words, Completeness]) -> dict[str, object]:
+    """For --json: what is told of Sentinel-2, and below `radar` the same of Sentinel-1."""
+    told: dict[_Words, dict[str, Any]] = {
+        words: result.as_dict() | ({"plan": _plan_facts(plans[words])} if words in plans else {})
+        for words, result in results.items()
+    }
+    document: dict[str, Any] = told.get(_Words.SENTINEL2, {})
+    if _Words.SENTINEL1 in told:
+        document |= {
+            "radar": told[_Words.SENTINEL1],
+            "complete": all(result.complete for result in results.values()),
+        }
+    return document
 
 
 @contextmanager
@@ -156,43 +225,56 @@ def _plan_facts(plan: FetchPlan) -> dict[str, Any]:
     return facts
 
 
-def _print_plan(plan: FetchPlan, *, every: bool) -> None:
+def _print_plan(words: _Words, plan: FetchPlan, *, every: bool) -> None:
+    name, _ = words.value
     typer.echo(
-        f"{plan.scenes} scenes found; {plan.there} are here, {plan.screened_out} are left out for clouds, "
-        f"{plan.to_fetch} to fetch."
+        f"{plan.scenes} {name} found; {plan.there} are here, {plan.screened_out} are left out "
+        f"{_left_out(words)}, {plan.to_fetch} to fetch."
     )
     typer.echo(
         f"About {plan.bytes / 1e9:.2f} GB, {plan.seconds / 3600:.2f} h at {plan.bytes_per_s / 1e6:.1f} MB/s; "
         f"{plan.free_bytes / 1e9:.1f} GB free on the disk"
         + ("." if plan.fits else ": NOT ENOUGH. Make room, or fetch a part with --max-gb.")
     )
-    typer.echo("The scene classification may turn out more of them; those bands are not fetched then.")
-    _print_table(plan.completeness, planned=True, every=every)
+    if words is _Words.SENTINEL2:
+        typer.echo("The scene classification may turn out more of them; those bands are not fetched then.")
+    _print_table(plan.completeness, words, planned=True, every=every)
 
 
-def _print_result(result: Completeness, *, every: bool) -> None:
+def _print_sum(plans: Sequence[FetchPlan]) -> None:
+    size, seconds = sum(plan.bytes for plan in plans), sum(plan.seconds for plan in plans)
+    typer.echo(f"Together about {size / 1e9:.2f} GB, {seconds / 3600:.2f} h.")
+
+
+def _left_out(words: _Words) -> str:
+    return "for clouds" if words is _Words.SENTINEL2 else "as they show nothing of the region"
+
+
+def _print_result(words: _Words, result: Completeness, *, every: bool) -> None:
+    name, _ = words.value
     typer.echo(
-        f"{result.count('done')} scenes here, {result.count('screened-out')} left out for clouds, "
+        f"{result.count('done')} {name} here, {result.count('screened-out')} left out {_left_out(words)}, "
         f"{result.count('failed')} failed, {result.count('quarantined')} quarantined, "
         f"{result.count('missing')} not fetched; "
         f"{result.fetched_bytes / 1e6:.1f} MB came in this run."
     )
-    _print_table(result, planned=False, every=every)
+    _print_table(result, words, planned=False, every=every)
     for scene in result.scenes:
         if scene.state in ("failed", "quarantined"):
             typer.echo(f"{scene.state}: {scene.name}: {scene.reason}", err=True)
 
 
-def _print_table(result: Completeness, *, planned: bool, every: bool) -> None:
+def _print_table(result: Completeness, words: _Words, *, planned: bool, every: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title="Scenes per tile and dekad (旬)", title_justify="left")
+    what, group = words.value
+    table = Table(title=f"{what[0].upper() + what[1:]} per {group} and dekad (旬)", title_justify="left")
     names = ("found", "here", "cloudy", "failed", "quarantined", "to fetch" if planned else "missing")
     totals = [sum(column) for column in zip(*map(_figures, result.dekads), strict=True)]
     told = [n for n, total in enumerate(totals) if n < 2 or total]  # no empty columns
-    for name in ("tile", "dekad", *(names[n] for n in told), "why not"):
-        table.add_column(name, justify="left" if name in ("tile", "dekad", "why not") else "right")
+    for name in (group, "dekad", *(names[n] for n in told), "why not"):
+        table.add_column(name, justify="left" if name in (group, "dekad", "why not") else "right")
     for rows in _folded(result.dekads, every=every):
         row = rows[0]
         figures = [str(sum(column) or "·") for column in zip(*map(_figures, rows), strict=True)]

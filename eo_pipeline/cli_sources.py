@@ -66,7 +66,7 @@ def sources(
 ) -> None:
     """Show which archives are set up, where their credentials come from, and whether they answer."""
     with _told():
-        from eo_pipeline.acquire.sources.registry import known_sources, open_archives
+        from eo_pipeline.acquire.sources.registry import known_sources, open_archives, open_radar
         from eo_pipeline.acquire.transport import Limits, Transport
         from eo_pipeline.season import read_season
 
@@ -77,6 +77,7 @@ def sources(
         if season is not None:
             read = read_season(season)
             archives = open_archives(read, transport=transport)
+            archives += open_radar(read, transport=transport)
             if not archives:
                 raise ArchiveError(f"{season} reads a folder of rasters; it has no archive to test.")
             rows = _check_all(archives)
@@ -185,7 +186,8 @@ def _check_all(archives: Sequence[Archive]) -> list[Health]:
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(max_workers=max(1, len(archives))) as pool:
-        return list(pool.map(lambda archive: archive.check(), archives))
+        # one that serves both missions is told once
+        return list(dict.fromkeys(pool.map(lambda archive: archive.check(), archives)))
 
 
 def _row(product: Product) -> dict[str, Any]:

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 from eo_pipeline.acquire.accounts import FetchProgress
 from eo_pipeline.acquire.completeness import Completeness
-from eo_pipeline.acquire.fetch import FetchOptions, fetch_season
+from eo_pipeline.acquire.fetch import FetchOptions
 from eo_pipeline.acquire.ledger import not_brought
 from eo_pipeline.acquire.observations import Observation, choose
 from eo_pipeline.acquire.products import Archive, Query
 from eo_pipeline.acquire.screening import read_region
 from eo_pipeline.acquire.searching import Search
-from eo_pipeline.acquire.sources.registry import open_archives
+from eo_pipeline.acquire.season_fetch import fetch_radar, fetch_season
+from eo_pipeline.acquire.sources.registry import open_archives, open_radar
 from eo_pipeline.acquire.transport import Transport
 from eo_pipeline.errors import ArchiveError, told_by
 from eo_pipeline.scenes.items import read_remote
@@ -42,7 +43,8 @@ def acquire(
     fetch : bool
         Ask the archive for what is new; False takes what is on disk.
     on_result : callable, optional
-        Told what came and what did not; a scene that could not be had is no error.
+        Told what came and what did not, of Sentinel-2 and then of Sentinel-1, each where an archive is named;
+        a scene that could not be had is no error.
     on_note : callable, optional
         Told, in a line each, where products are read in windows if not at the first source.
 
@@ -58,18 +60,23 @@ def acquire(
         No source answers, or none can be read in windows.
     """
     spec = season.source.sentinel
-    if spec is None or not spec.providers or not (fetch or spec.windows):
+    windows = spec is not None and spec.windows
+    if not (fetch or windows):
         return None
     with ExitStack() as stack:
         transport = Transport()
         stack.callback(transport.session.close)
         archives = open_archives(season, transport=transport)
-        if fetch:
+        results = []
+        if fetch and archives:
             prove = prover(season.source.root)
-            result = fetch_season(season, archives, prove=prove, on_progress=on_progress)
-            if on_result is not None:
+            results.append(fetch_season(season, archives, prove=prove, on_progress=on_progress))
+        if fetch and (radar := open_radar(season, transport=transport)):
+            results.append(fetch_radar(season, radar, on_progress=on_progress))
+        if on_result is not None:
+            for result in results:
                 on_result(result)
-        return _where_they_are(season, archives, on_note) if spec.windows else None
+        return _where_they_are(season, archives, on_note) if windows else None
 
 
 def _where_they_are(

@@ -62,9 +62,15 @@ class SentinelSpec:
 
 @dataclass(frozen=True, slots=True)
 class RadarSpec:
-    """Where the season's Sentinel-1 products lie: a folder of terrain-corrected ones (RTC)."""
+    """Where the season's Sentinel-1 products lie: a folder of terrain-corrected ones (RTC).
+
+    `provider` is who they are fetched from, empty for products that lie there already; `url` is its address
+    where it is not the public one.
+    """
 
     root: Path
+    provider: str = ""
+    url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +104,11 @@ class SourceSpec:
     sentinel: SentinelSpec | None = None
     radar: RadarSpec | None = None
     terrain: TerrainSpec | None = None
+
+    @property
+    def archives(self) -> bool:
+        """Whether anything is fetched, or read at an archive."""
+        return bool((self.sentinel and self.sentinel.providers) or (self.radar and self.radar.provider))
 
     @property
     def mask_bands(self) -> tuple[str, ...]:
@@ -254,8 +265,12 @@ def _sentinel(file: Path, values: object) -> SourceSpec:
 def _radar(file: Path, source: Table) -> RadarSpec | None:
     if "radar" not in source.values:
         return None
-    table = Table(file, "source.radar", source.values["radar"], ("root",))
-    return RadarSpec(cast(Path, table.place("root")))
+    table = Table(file, "source.radar", source.values["radar"], ("kind", "root", "url"))
+    kind = table.choice("kind", ("folder", "planetary-computer"), "folder")
+    if kind == "folder" and "url" in table.values:
+        raise table.fail("url", 'is for kind = "planetary-computer"; set that, or leave the line out.')
+    root = cast(Path, table.place("root", must_exist=kind == "folder"))
+    return RadarSpec(root, "" if kind == "folder" else kind, table.text("url", ""))
 
 
 def _terrain(file: Path, source: Table) -> TerrainSpec | None:

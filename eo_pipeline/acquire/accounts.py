@@ -63,7 +63,7 @@ class Accounts:
         """A report on an observation by one of its products."""
         sensed = product.sensed.astimezone(UTC).date()
         return SceneReport(
-            product.tile, sensed, product.name, product.source, state, reason, observation=item.key
+            product.group, sensed, product.name, product.source, state, reason, observation=item.key
         )
 
     def put(self, ledger: Ledger, item: Observation, report: SceneReport, *, keep: bool = True) -> None:

@@ -92,6 +92,29 @@ def locked(target: Path) -> Iterator[None]:
             os.close(handle)
 
 
+@contextmanager
+def writing(target: Path) -> Iterator[None]:
+    """Make the folder of a target, and tell of a disk that is full or cannot be written in our own words.
+
+    Raises
+    ------
+    DiskFullError
+        There is no room.
+    ArchiveError
+        The target cannot be written.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise DiskFullError(
+                f"The disk of {target.parent} is full. Make room and give the command again; what has "
+                "arrived is kept."
+            ) from None
+        raise ArchiveError(f"{target} cannot be written: {error.strerror or error}.") from None
+
+
 def sync_folder(folder: Path) -> None:
     """Make a rename in `folder` survive a power cut."""
     handle = os.open(folder, os.O_RDONLY)
@@ -127,19 +150,9 @@ class Download:
 
     def run(self) -> None:
         """Fetch, check, rename."""
-        try:
-            self._target.parent.mkdir(parents=True, exist_ok=True)
-            with locked(self._target):
-                if self._there():
-                    return
+        with writing(self._target), locked(self._target):
+            if not self._there():
                 self._fetch()
-        except OSError as error:
-            if error.errno in _FULL:
-                raise DiskFullError(
-                    f"The disk of {self._target.parent} is full. Make room and give the command again; "
-                    "what has arrived is kept."
-                ) from None
-            raise ArchiveError(f"{self._target} cannot be written: {error.strerror or error}.") from None
 
     def _there(self) -> bool:
         """Whether another process brought the file meanwhile; one that does not fit is removed."""

@@ -10,24 +10,20 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
-from datetime import date
 from pathlib import Path
 
 from eo_pipeline.acquire import estimate
 from eo_pipeline.acquire.accounts import ENDED, Accounts, FetchProgress
 from eo_pipeline.acquire.answers import AnswerError
 from eo_pipeline.acquire.completeness import Completeness
-from eo_pipeline.acquire.folders import Prover, QuarantinedError, Wanted, bring, is_complete
+from eo_pipeline.acquire.folders import QuarantinedError, Wanted
 from eo_pipeline.acquire.ledger import Ledger, State
 from eo_pipeline.acquire.observations import Candidate, Observation, choose
 from eo_pipeline.acquire.pacing import StoppedError, watched
-from eo_pipeline.acquire.products import Archive, Collection, Query
+from eo_pipeline.acquire.products import Archive, Query
 from eo_pipeline.acquire.quarantine import reason_of, set_aside
-from eo_pipeline.acquire.screening import Region, read_region
 from eo_pipeline.acquire.searching import Search
-from eo_pipeline.errors import ArchiveError, SeasonFileError, SourceError, told_by
-from eo_pipeline.season import Season
-from eo_pipeline.season_source import SCL
+from eo_pipeline.errors import ArchiveError, SourceError, told_by
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +76,11 @@ class Fetcher:
         Where to ask; the first is preferred, the others serve what it cannot.
     root
         Folder of the collections and of the ledger.
-    region
-        The ground that counts in screening, and the area of the search.
-    bands
-        Keys of the bands to fetch, without SCL; empty to fetch what describes a scene only.
-    max_cloud
-        Highest hidden share in percent, by the provider's figure first and by SCL over the region then.
-    prove
-        Says of a product that came whether its offset is proven; one that is doubted is put into quarantine,
-        and the next source's copy is tried. None to believe all.
+    query
+        What is asked for.
+    wanted
+        What is wanted of each product found, and how it comes. One that is doubted is put into quarantine,
+        and the next source's copy is tried.
     """
 
     def __init__(
@@ -96,23 +88,15 @@ class Fetcher:
         archives: Sequence[Archive],
         *,
         root: Path,
-        region: Region,
-        start: date,
-        end: date,
-        bands: Sequence[str],
-        tiles: Sequence[str] = (),
-        max_cloud: float = 100.0,
-        collection: Collection = "sentinel-2-l2a",
-        prove: Prover | None = None,
+        query: Query,
+        wanted: Wanted,
         options: FetchOptions | None = None,
     ) -> None:
         self._archives, self._root = tuple(archives), root
-        self._region_token = region.token
-        self._query = Query(collection, region.wkt, start, end, tuple(tiles))
-        self._wanted = Wanted(tuple(b for b in bands if b != SCL), region, max_cloud)
-        self._prove = prove
+        self._query, self._wanted = query, wanted
+        self._region_token = wanted.region.token
         self._options = options or FetchOptions()
-        self._accounts = Accounts(self._query, region.token)
+        self._accounts = Accounts(query, self._region_token)
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._refused: dict[str, int] = {}
@@ -198,16 +182,14 @@ class Fetcher:
         if report.state == "missing" and len(doubts) == len(item.candidates):
             report = replace(report, state="quarantined", reason=" | ".join(doubts))
         missing = report.state == "missing"
-        self._accounts.set_left(
-            item.key, estimate.wanted_bytes(product, self._wanted.keys(product)) if missing else 0
-        )
+        self._accounts.set_left(item.key, self._wanted.bytes(product) if missing else 0)
         self._accounts.put(ledger, item, report, keep=keep)
 
     def _complete(self, item: Observation, known: str) -> tuple[str, int] | None:
         """Name and bytes of a whole product of this observation on disk, if there is one."""
         for product in (c.product for c in item.candidates):
             for name in dict.fromkeys((known, product.name)):
-                size = is_complete(self._folder(product.tile, name), self._wanted.bands) if name else None
+                size = self._wanted.there(self._folder(product.group, name)) if name else None
                 if size is not None:
                     return name, size
         return None
@@ -217,8 +199,8 @@ class Fetcher:
         found = ((c, reason_of(self._root, c.product)) for c in item.candidates)
         return [told_by(candidate.archive.name, reason) for candidate, reason in found if reason]
 
-    def _folder(self, tile: str, name: str) -> Path:
-        return self._root / self._query.collection / (tile or "none") / name
+    def _folder(self, group: str, name: str) -> Path:
+        return self._root / self._query.collection / group / name
 
     # ---- run -------------------------------------------------------------------------------------------
     def run(self, on_progress: Callable[[FetchProgress], None] | None = None) -> Completeness:
@@ -317,17 +299,15 @@ class Fetcher:
                 report = accounts.fresh(item, product, "fetching", "")
                 accounts.put(ledger, item, report)
                 estimate.check_room(self._root, accounts.left(item.key), self._options.margin_bytes, None)
-                folder = self._folder(product.tile, product.name)
+                folder = self._folder(product.group, product.name)
                 try:
-                    outcome = bring(
+                    outcome = self._wanted.bring(
                         archive,
                         product,
-                        self._wanted,
                         ledger,
                         folder,
                         observation=item.key,
                         part=bool(item.whole),
-                        prove=self._prove,
                         on_sizes=lambda left: accounts.set_left(item.key, left),
                     )
                 except (StoppedError, DiskFullError):
@@ -370,69 +350,7 @@ class Fetcher:
     def _completeness(self, ledger: Ledger, search: Search) -> Completeness:
         return self._accounts.completeness(
             ledger,
-            lambda scene: is_complete(self._folder(scene.tile, scene.name), self._wanted.bands) is not None,
+            lambda scene: self._wanted.there(self._folder(scene.tile, scene.name)) is not None,
             search.notes(),
             search.reports(),
         )
-
-
-# ---- seasons -------------------------------------------------------------------------------------------
-def _fetcher(
-    season: Season, archives: Sequence[Archive], options: FetchOptions | None, prove: Prover | None = None
-) -> Fetcher:
-    spec = season.source.sentinel
-    if spec is None or not spec.providers:
-        raise SeasonFileError(
-            f"{season.path}: [source] names a folder; there is nothing to fetch. Set kind to cdse, "
-            "earth-search, planetary-computer, stac or dhus."
-        )
-    return Fetcher(
-        archives,
-        root=season.source.root,
-        region=read_region(season.region),
-        start=season.start,
-        end=season.end,
-        bands=() if spec.windows else tuple(season.source.bands),
-        tiles=spec.tiles,
-        max_cloud=spec.max_cloud,
-        prove=None if spec.windows else prove,  # without bands there are no pixels to ask
-        options=options,
-    )
-
-
-def fetch_season(
-    season: Season,
-    archives: Sequence[Archive],
-    *,
-    prove: Prover | None = None,
-    on_progress: Callable[[FetchProgress], None] | None = None,
-    options: FetchOptions | None = None,
-) -> Completeness:
-    """Bring the products of a season to `[source] root`; what lies there already is left as it is.
-
-    Where the season reads windows from the provider only what describes the scenes is fetched.
-
-    Parameters
-    ----------
-    prove
-        See `Fetcher`; `scenes.proofs.prover` makes one.
-
-    Raises
-    ------
-    ArchiveError
-        No source answers, or the disk has no room.
-    SeasonFileError
-        The season names no archive, or no region.
-    """
-    return _fetcher(season, archives, options, prove).run(on_progress)
-
-
-def plan_season(
-    season: Season,
-    archives: Sequence[Archive],
-    *,
-    bytes_per_s: float | None = None,
-    options: FetchOptions | None = None,
-) -> FetchPlan:
-    """What `fetch_season` would do: scenes, bytes, hours and room on the disk."""
-    return _fetcher(season, archives, options).plan(bytes_per_s=bytes_per_s)

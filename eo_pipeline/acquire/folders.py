@@ -9,13 +9,14 @@ import os
 import re
 import shutil
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from eo_pipeline.acquire.checks import DamagedError, Entry, Verdict, check_zip, read_manifest, verify
 from eo_pipeline.acquire.download import beside, sync_folder
+from eo_pipeline.acquire.estimate import wanted_bytes
 from eo_pipeline.acquire.ledger import Ledger
 from eo_pipeline.acquire.products import METADATA, Archive, Product, RemoteFile
 from eo_pipeline.acquire.screening import Region, screen_file
@@ -32,13 +33,68 @@ _ITEM: Final = "item"
 _TRIES: Final = 2
 
 
+class Wanted(Protocol):
+    """What is wanted of each product, and how it comes. `region` is the ground that counts; a product of
+    which more than `max_cloud` percent are hidden is left out.
+    """
+
+    @property
+    def region(self) -> Region: ...
+    @property
+    def max_cloud(self) -> float: ...
+
+    def there(self, folder: Path) -> int | None:
+        """Bytes of a whole product in its folder; None where it is not whole, or not what is wanted."""
+        ...
+
+    def bytes(self, product: Product) -> int:
+        """How many bytes it will be, as far as the source tells."""
+        ...
+
+    def bring(
+        self,
+        archive: Archive,
+        product: Product,
+        ledger: Ledger,
+        folder: Path,
+        *,
+        observation: str,
+        part: bool,
+        on_sizes: Callable[[int], None],
+    ) -> Outcome:
+        """Fetch one product, as far as it is worth it; every file is tried even where one before it failed,
+        so that the next call has less to do.
+
+        Parameters
+        ----------
+        folder
+            The product's own.
+        part
+            It is a part of an observation: what it does not show lies in another part.
+        on_sizes
+            Told how many bytes are to come, once the source has told the sizes.
+
+        Raises
+        ------
+        ArchiveError
+            A file cannot be had; which one and why.
+        QuarantinedError
+            Everything is there, and its numbers are doubted.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What is wanted of each product: bands, and no more than `max_cloud` percent hidden over `region`."""
+class WantedBands:
+    """See `Wanted`: whole rasters of Sentinel-2, `bands` beside SCL.
+
+    `prove` is asked before a product is called whole; None believes all.
+    """
 
     bands: tuple[str, ...]
     region: Region
     max_cloud: float
+    prove: Prover | None = None
 
     def first(self, product: Product) -> tuple[str, ...]:
         """Keys of what describes a product; the manifest first, because it proves the others."""
@@ -46,9 +102,39 @@ class Wanted:
             return ("manifest", *(key for key in METADATA if key != "manifest"), SCL)
         return (_ITEM, SCL)
 
-    def keys(self, product: Product) -> tuple[str, ...]:
-        """Keys of everything."""
-        return (*self.first(product), *self.bands)
+    def there(self, folder: Path) -> int | None:
+        """See `Wanted.there`."""
+        return is_complete(folder, self.bands)
+
+    def bytes(self, product: Product) -> int:
+        """See `Wanted.bytes`."""
+        return wanted_bytes(product, (*self.first(product), *self.bands))
+
+    def bring(
+        self,
+        archive: Archive,
+        product: Product,
+        ledger: Ledger,
+        folder: Path,
+        *,
+        observation: str,
+        part: bool,
+        on_sizes: Callable[[int], None],
+    ) -> Outcome:
+        """See `Wanted.bring`: what describes a product and its SCL first, the bands if these are worth it."""
+        work = _Product(archive, product, ledger, folder)
+        work.check_names()
+        work.describe(self.first(product))
+        screening = screen_file(work.path_of(SCL), self.region)
+        if part:
+            screening = screening.of_part()
+        if reason := screening.reason(self.max_cloud, self.region.what):
+            return Outcome(work.bytes, screening.share, reason)
+        work.bands(self.bands, on_sizes)
+        if self.prove is not None and (doubt := self.prove(folder, archive.name)):
+            raise QuarantinedError(doubt)
+        work.mark(observation)
+        return Outcome(work.bytes, screening.share)
 
 
 class QuarantinedError(ArchiveError):
@@ -64,68 +150,46 @@ class Outcome:
     reason: str = ""
 
 
-def is_complete(folder: Path, bands: Sequence[str]) -> int | None:
-    """Bytes of a whole product with these bands, or None: no mark, another set of bands, a file changed."""
-    try:
-        files = json.loads((folder / COMPLETE).read_text(encoding="utf-8"))["files"]
-        if not set(bands) <= {file["key"] for file in files}:
-            return None
-        sizes = [int(file["size"]) for file in files]
-        if any((folder / f["path"]).stat().st_size != s for f, s in zip(files, sizes, strict=True)):
-            return None
-    except (OSError, ValueError, KeyError, TypeError):
+def is_complete(folder: Path, keys: Sequence[str]) -> int | None:
+    """Bytes of a whole product with these files, or None: no mark, another set of files, a file changed."""
+    mark = read_mark(folder)
+    if mark is None or not set(keys) <= {file["key"] for file in mark["files"]}:
         return None
-    return sum(sizes)
+    return sum(int(file["size"]) for file in mark["files"])
 
 
-def bring(
-    archive: Archive,
-    product: Product,
-    wanted: Wanted,
-    ledger: Ledger,
+def read_mark(folder: Path) -> dict[str, Any] | None:
+    """What the mark of a whole product says; None where there is none, or a file changed since."""
+    try:
+        mark: dict[str, Any] = json.loads((folder / COMPLETE).read_text(encoding="utf-8"))
+        if all((folder / file["path"]).stat().st_size == int(file["size"]) for file in mark["files"]):
+            return mark
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return None
+
+
+def write_mark(
     folder: Path,
+    product: Product,
+    files: Iterable[Mapping[str, Any]],
     *,
     observation: str,
-    part: bool = False,
-    prove: Prover | None = None,
-    on_sizes: Callable[[int], None] = lambda left: None,
-) -> Outcome:
-    """Fetch one product, as far as it is worth it.
-
-    Every file is tried even where one before it failed, so that the next call has less to do.
-
-    Parameters
-    ----------
-    folder
-        The product's own.
-    part
-        It is a part of an observation: what it does not show lies in another part.
-    prove
-        Asked before the product is called whole.
-    on_sizes
-        Told how many bytes are to come, once the source has told the sizes.
-
-    Raises
-    ------
-    ArchiveError
-        A file cannot be had; which one and why.
-    QuarantinedError
-        Everything is there, and `prove` doubts it.
-    """
-    work = _Product(archive, product, ledger, folder)
-    work.check_names()
-    work.describe(wanted.first(product))
-    scl = work.path_of(SCL)
-    screening = screen_file(scl, wanted.region)
-    if part:
-        screening = screening.of_part()
-    if reason := screening.reason(wanted.max_cloud, wanted.region.what):
-        return Outcome(work.bytes, screening.share, reason)
-    work.bands(wanted.bands, on_sizes)
-    if prove is not None and (doubt := prove(folder, archive.name)):
-        raise QuarantinedError(doubt)
-    work.mark(observation)
-    return Outcome(work.bytes, screening.share)
+    source: str,
+    **more: Any,
+) -> None:
+    """Say that a product is whole; last of all, when everything before is safe on the disk."""
+    sweep(folder)
+    document = {
+        "product": product.name,
+        "observation": observation,
+        "source": source,
+        "sensed": product.sensed.isoformat(),
+        "baseline": product.baseline,
+        "files": sorted(files, key=lambda file: str(file["path"])),
+        **more,
+    }
+    write_whole(folder / COMPLETE, json.dumps(document, indent=1, ensure_ascii=False))
 
 
 class _Product:
@@ -141,9 +205,7 @@ class _Product:
         return sum(file["size"] for file in self._files.values())
 
     def check_names(self) -> None:
-        """A name from outside becomes a folder: it may not lead anywhere else."""
-        _safe(self._product.name, single=True)
-        _safe(self._product.tile or "none", single=True)
+        check_names(self._product)
 
     def path_of(self, key: str) -> Path:
         return self._folder / str(self._files[key]["path"])
@@ -326,17 +388,25 @@ class _Product:
         }  # fmt: skip
 
     def mark(self, observation: str) -> None:
-        """Say that the product is whole; last of all, when everything before is safe on the disk."""
-        _sweep(self._folder)
-        document = {
-            "product": self._product.name,
-            "observation": observation,
-            "source": self._archive.name,
-            "sensed": self._product.sensed.isoformat(),
-            "baseline": self._product.baseline,
-            "files": sorted(self._files.values(), key=lambda file: file["path"]),
-        }
-        write_whole(self._folder / COMPLETE, json.dumps(document, indent=1, ensure_ascii=False))
+        write_mark(
+            self._folder,
+            self._product,
+            self._files.values(),
+            observation=observation,
+            source=self._archive.name,
+        )
+
+
+def check_names(product: Product) -> None:
+    """A name from outside becomes a folder: it may not lead anywhere else.
+
+    Raises
+    ------
+    ArchiveError
+        It does.
+    """
+    _safe(product.name, single=True)
+    _safe(product.group, single=True)
 
 
 def _safe(path: str, *, single: bool = False) -> str:
@@ -350,7 +420,7 @@ def _safe(path: str, *, single: bool = False) -> str:
     return path
 
 
-def _sweep(folder: Path) -> None:
+def sweep(folder: Path) -> None:
     """Remove the drafts that killed processes left."""
     for left in folder.rglob("*.partial"):
         if writer := _DRAFT.search(left.name):

@@ -77,6 +77,11 @@ class Product:
         return platform, self.sensed.strftime("%Y%m%dT%H%M"), self.tile
 
     @property
+    def group(self) -> str:
+        """What it is counted and filed under: its tile, or the direction of its orbit where it has none."""
+        return self.tile or self.direction or "none"
+
+    @property
     def strip(self) -> str:
         """When the data strip began that it is cut from; empty where its source does not tell."""
         return strip_in(self.properties)

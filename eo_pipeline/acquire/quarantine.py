@@ -21,7 +21,7 @@ _REASON: Final = ".reason"
 
 def place_of(root: Path, product: Product) -> Path:
     """Where a source's copy of a product lies when it is set aside."""
-    return root / FOLDER / product.collection / (product.tile or "none") / product.source / product.name
+    return root / FOLDER / product.collection / product.group / product.source / product.name
 
 
 def reason_of(root: Path, product: Product) -> str:

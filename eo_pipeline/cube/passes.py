@@ -21,6 +21,11 @@ from eo_pipeline.scenes.source import SkippedProduct
 from eo_pipeline.season import Season
 
 _POLARISATIONS = ("vv", "vh")
+#: What to do without products: by whether an archive is named.
+_CURES = {
+    True: "Run `eo fetch` with the season file,",
+    False: 'Put terrain-corrected ones (RTC) there, set kind = "planetary-computer" and run `eo fetch`,',
+}
 #: Side of the window in a raster's middle that tells power from decibel.
 _PROBE = 64
 
@@ -49,7 +54,7 @@ def find_passes(season: Season, tiles: tuple[Tile, ...]) -> RadarFound:
         return RadarFound({tile.name: () for tile in tiles})
     products: list[Radar] = []
     skipped: list[SkippedProduct] = []
-    for place in find_radar(spec.root):
+    for place in find_radar(spec.root) if spec.root.is_dir() else ():
         try:
             product = read_radar(place)
         except SourceError as error:
@@ -78,7 +83,7 @@ def find_passes(season: Season, tiles: tuple[Tile, ...]) -> RadarFound:
         told = "".join(f"\n  {item.name}: {item.reason}" for item in skipped[:10])
         raise SourceError(
             f"{spec.root}: no Sentinel-1 product of the season {season.start} to {season.end} over its tiles "
-            f"can be used. Put terrain-corrected ones (RTC) there, or leave [source.radar] out.{told}"
+            f"can be used. {_CURES[bool(spec.provider)]} or leave [source.radar] out.{told}"
         )
     return RadarFound(
         {name: tuple(items) for name, items in passes.items()},

@@ -93,19 +93,20 @@ class Handler(BaseHTTPRequestHandler):
         whole = site.files.get(path) if content is None else content
         if whole is None:
             return self.answer(404, b'{"detail": "no such file"}')
-        start, status = 0, 200
+        start, stop, status = 0, len(whole), 200
         etag = f'"{hashlib.sha256(whole).hexdigest()[:16]}"'
-        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         if asked and site.ranges and self.headers.get("If-Range", etag) == etag:
             start, status = int(asked[1]), 206
             if start >= len(whole):
                 return self.answer(416, Content_Range=f"bytes */{len(whole)}")
-        part = whole[start:]
+            stop = min(stop, int(asked[2]) + 1) if asked[2] else stop
+        part = whole[start:stop]
         self.send_response(status)
         if site.etags:
             self.send_header("ETag", etag)
         if status == 206:
-            self.send_header("Content-Range", f"bytes {start}-{len(whole) - 1}/{len(whole)}")
+            self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{len(whole)}")
         self.send_header("Content-Length", str(len(part)))
         self.end_headers()
         if cut is not None:

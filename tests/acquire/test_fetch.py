@@ -25,11 +25,13 @@ from eo_pipeline.acquire import estimate
 from eo_pipeline.acquire import fetch as fetch_module
 from eo_pipeline.acquire.accounts import FetchProgress
 from eo_pipeline.acquire.download import DiskFullError
-from eo_pipeline.acquire.fetch import Fetcher, FetchOptions, fetch_season
+from eo_pipeline.acquire.fetch import Fetcher, FetchOptions
+from eo_pipeline.acquire.folders import Prover, WantedBands
 from eo_pipeline.acquire.ledger import Ledger
 from eo_pipeline.acquire.observations import Candidate, choose
-from eo_pipeline.acquire.products import Product, RemoteFile
+from eo_pipeline.acquire.products import Product, Query, RemoteFile
 from eo_pipeline.acquire.screening import Region, Screening, read_region, screen, screen_file
+from eo_pipeline.acquire.season_fetch import fetch_season
 from eo_pipeline.acquire.transport import Transport
 from eo_pipeline.errors import ArchiveError, SeasonFileError
 from eo_pipeline.season import RegionSpec, read_season
@@ -39,12 +41,19 @@ QUICK = FetchOptions(workers=3, margin_bytes=1, idle_rounds=1, round_wait_s=0.01
 MakeSite = Callable[[], Site]
 
 
-def fetcher(root: Path, *shelves: Shelf, options: FetchOptions = QUICK, **changes: object) -> Fetcher:
-    given: dict[str, object] = {
-        "root": root, "region": fields(), "start": date(2026, 5, 1), "end": date(2026, 5, 31),
-        "bands": BANDS, "tiles": ("48SWE",), "max_cloud": 60.0, "options": options,
-    }  # fmt: skip
-    return Fetcher(shelves, **(given | changes))  # type: ignore[arg-type]
+def fetcher(
+    root: Path,
+    *shelves: Shelf,
+    options: FetchOptions = QUICK,
+    region: Region | None = None,
+    bands: tuple[str, ...] = BANDS,
+    max_cloud: float = 60.0,
+    prove: Prover | None = None,
+) -> Fetcher:
+    region = region or fields()
+    query = Query("sentinel-2-l2a", region.wkt, date(2026, 5, 1), date(2026, 5, 31), ("48SWE",))
+    wanted = WantedBands(bands, region, max_cloud, prove)
+    return Fetcher(shelves, root=root, query=query, wanted=wanted, options=options)
 
 
 @pytest.fixture

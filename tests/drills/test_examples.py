@@ -18,7 +18,7 @@ import pytest
 import rasterio
 from drilling import END, ROOT, START, Twin, environment, eo, fetched, leftovers, run
 
-from eo_pipeline.acquire.fetch import fetch_season
+from eo_pipeline.acquire.season_fetch import fetch_season
 from eo_pipeline.acquire.sources.registry import open_archives, season_query
 from eo_pipeline.acquire.transport import Transport
 from eo_pipeline.publish.contract import verify

@@ -12,10 +12,11 @@ import pytest
 from drilling import Twin, environment, fetched, leftovers
 
 from eo_pipeline.acquire.completeness import Completeness
-from eo_pipeline.acquire.fetch import FetchOptions, fetch_season
+from eo_pipeline.acquire.fetch import FetchOptions
 from eo_pipeline.acquire.pacing import Limits
 from eo_pipeline.acquire.products import Archive as Source
 from eo_pipeline.acquire.products import Product, Query
+from eo_pipeline.acquire.season_fetch import fetch_season
 from eo_pipeline.acquire.sources.registry import open_archive
 from eo_pipeline.acquire.transport import Transport
 from eo_pipeline.season import read_season

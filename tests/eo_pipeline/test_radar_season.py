@@ -274,6 +274,8 @@ def test_a_map_may_be_made_of_radar(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ('rot = "radar"', "", "", ["[source.radar]", "“rot”", "Did you mean “root”?"]),
         ("", "", "", ["[source.radar] root", "missing"]),
         ('root = "radarr"', "", "", ["[source.radar] root", "radarr", "does not exist"]),
+        ('kind = "cdse"\nroot = "radar"', "", "", ["[source.radar] kind", "planetary-computer"]),
+        ('url = "http://x"\nroot = "radar"', "", "", ["[source.radar] url", "planetary-computer"]),
         ('root = "radar"', 'step = "dekad"', 'step = "native"', ["[season] step", "[source.radar]", "dekad"]),
     ],
 )
@@ -294,4 +296,8 @@ def test_radar_of_another_time_is_refused(tmp_path: Path) -> None:
     season.rewrite('[[source.mask]]\nband = "SCL"\nclear = [4, 5]\n', RADAR)
     write_rtc(tmp_path / "radar", date(2025, 3, 6), "ascending", 0.1)
     with pytest.raises(SourceError, match="no Sentinel-1 product of the season 2026-03-01 to 2026-08-31"):
+        make_plan(read_season(season.toml))
+    # what is to be fetched need not be there yet; the plan says what brings it
+    season.rewrite('root = "radar"', 'kind = "planetary-computer"\nroot = "elsewhere"')
+    with pytest.raises(SourceError, match=r"elsewhere: no Sentinel-1 product.*Run `eo fetch`"):
         make_plan(read_season(season.toml))

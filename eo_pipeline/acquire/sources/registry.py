@@ -102,6 +102,22 @@ def open_archives(
     )
 
 
+def open_radar(
+    season: Season, *, transport: Transport, environment: Mapping[str, str] | None = None
+) -> tuple[Archive, ...]:
+    """The archive a season's Sentinel-1 is fetched from; none for a folder, or without `[source.radar]`.
+
+    Raises
+    ------
+    ArchiveError
+        As `open_archives`.
+    """
+    spec = season.source.radar
+    if spec is None or not spec.provider:
+        return ()
+    return (open_archive(spec.provider, transport=transport, url=spec.url, environment=environment),)
+
+
 def open_archive(
     name: str, *, transport: Transport, url: str = "", environment: Mapping[str, str] | None = None
 ) -> Archive:

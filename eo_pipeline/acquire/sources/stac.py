@@ -24,6 +24,7 @@ from pystac_client.stac_api_io import StacApiIO
 
 from eo_pipeline.acquire.answers import AnswerError, HostNotFoundError
 from eo_pipeline.acquire.download import beside, locked, sync_folder
+from eo_pipeline.acquire.parts import Part, read_part
 from eo_pipeline.acquire.products import Health, Product, Query, RemoteFile
 from eo_pipeline.acquire.sources.catalogue import (
     Asked,
@@ -319,10 +320,17 @@ class StacArchive:
         if file.key == "item":
             _write(self._item(file.href), target)
             return
-        auth: Auth | None = self._auth
-        if self._sas and self._sas.needed(file.href):
-            auth = SasAuth(self._sas, (urlsplit(file.href).hostname or "").lower())
+        auth = self._auth_for(file)
         self._transport.download(file.href, target, size=file.size, checksums=file.checksums, auth=auth)
+
+    def part(self, file: RemoteFile, start: int, stop: int) -> Part:
+        """Bytes `start` to `stop` (not included) of a file; see `read_part`."""
+        return read_part(self._transport, file.href, start, stop, auth=self._auth_for(file))
+
+    def _auth_for(self, file: RemoteFile) -> Auth | None:
+        if self._sas and self._sas.needed(file.href):
+            return SasAuth(self._sas, (urlsplit(file.href).hostname or "").lower())
+        return self._auth
 
     def check(self) -> Health:
         """See `Archive.check`: reads the landing page."""

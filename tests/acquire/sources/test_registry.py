@@ -19,6 +19,8 @@ from typer.testing import CliRunner
 
 from eo_pipeline import cli_sources
 from eo_pipeline.acquire.fetch import Fetcher
+from eo_pipeline.acquire.folders import WantedBands
+from eo_pipeline.acquire.products import Query
 from eo_pipeline.acquire.screening import Region
 from eo_pipeline.acquire.sources.cdse import CdseArchive
 from eo_pipeline.acquire.sources.registry import known_sources, open_archive, open_archives, season_query
@@ -209,10 +211,8 @@ def test_real_rasters_come_through_the_whole_chain(
     fetcher = Fetcher(
         [archive],
         root=tmp_path,
-        region=region,
-        start=date(2020, 2, 1),
-        end=date(2020, 2, 29),
-        bands=("B04", "B11"),
+        query=Query("sentinel-2-l2a", region.wkt, date(2020, 2, 1), date(2020, 2, 29)),
+        wanted=WantedBands(("B04", "B11"), region, 100.0),
     )
     (scene,) = fetcher.run().scenes
     # then
