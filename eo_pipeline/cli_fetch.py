@@ -104,9 +104,10 @@ def fetch(
 
 
 class _Words(Enum):
-    """What the two missions' acquisitions are called, and what they are counted by."""
+    """What is fetched: how it is called, and what it is counted by."""
 
     SENTINEL2 = ("scenes", "tile")
+    LEVEL1C = ("Level-1C products", "tile")
     SENTINEL1 = ("passes of Sentinel-1", "direction")
 
 
@@ -117,15 +118,17 @@ def _plan(
     rate: float | None,
     options: FetchOptions,
 ) -> dict[_Words, FetchPlan]:
-    from eo_pipeline.acquire.season_fetch import plan_radar, plan_season
+    from eo_pipeline.acquire.season_fetch import plan_level1c, plan_radar, plan_season
 
-    plans = {}
+    plans: dict[_Words, FetchPlan | None] = {}
     if archives or not radar:
         plan = plan_season(season, archives, bytes_per_s=rate, options=options)
         plans[_Words.SENTINEL2] = plan
+        scenes = plan.completeness
+        plans[_Words.LEVEL1C] = plan_level1c(season, archives, scenes, bytes_per_s=rate, options=options)
     if radar:
         plans[_Words.SENTINEL1] = plan_radar(season, radar, bytes_per_s=rate, options=options)
-    return plans
+    return {words: plan for words, plan in plans.items() if plan is not None}
 
 
 def _fetch(
@@ -135,35 +138,40 @@ def _fetch(
     on_progress: Callable[[FetchProgress], None],
     options: FetchOptions,
 ) -> dict[_Words, Completeness]:
-    from eo_pipeline.acquire.season_fetch import fetch_radar, fetch_season
+    from eo_pipeline.acquire.season_fetch import fetch_level1c, fetch_radar, fetch_season
     from eo_pipeline.scenes.proofs import prover
 
-    results = {}
+    results: dict[_Words, Completeness] = {}
+
+    def left() -> FetchOptions:
+        if options.max_bytes is None:
+            return options
+        spent = sum(result.fetched_bytes for result in results.values())
+        return replace(options, max_bytes=max(0, options.max_bytes - spent))
+
     if archives or not radar:
         prove = prover(season.source.root)
-        result = fetch_season(season, archives, prove=prove, on_progress=on_progress, options=options)
-        results[_Words.SENTINEL2] = result
-        if options.max_bytes is not None:
-            options = replace(options, max_bytes=max(0, options.max_bytes - result.fetched_bytes))
+        scenes = fetch_season(season, archives, prove=prove, on_progress=on_progress, options=options)
+        results[_Words.SENTINEL2] = scenes
+        level1c = fetch_level1c(season, archives, scenes, on_progress=on_progress, options=left())
+        if level1c is not None:
+            results[_Words.LEVEL1C] = level1c
     if radar:
-        found = fetch_radar(season, radar, on_progress=on_progress, options=options)
-        results[_Words.SENTINEL1] = found
+        results[_Words.SENTINEL1] = fetch_radar(season, radar, on_progress=on_progress, options=left())
     return results
 
 
 def _document(plans: Mapping[_Words, FetchPlan], results: Mapping[_Words, Completeness]) -> dict[str, object]:
-    """For --json: what is told of Sentinel-2, and below `radar` the same of Sentinel-1."""
+    """For --json: what is told of Sentinel-2, and below `level1c` and `radar` the same of these."""
     told: dict[_Words, dict[str, Any]] = {
         words: result.as_dict() | ({"plan": _plan_facts(plans[words])} if words in plans else {})
         for words, result in results.items()
     }
     document: dict[str, Any] = told.get(_Words.SENTINEL2, {})
-    if _Words.SENTINEL1 in told:
-        document |= {
-            "radar": told[_Words.SENTINEL1],
-            "complete": all(result.complete for result in results.values()),
-        }
-    return document
+    for key, words in (("level1c", _Words.LEVEL1C), ("radar", _Words.SENTINEL1)):
+        if words in told:
+            document[key] = told[words]
+    return document | {"complete": all(result.complete for result in results.values())}
 
 
 @contextmanager
@@ -247,7 +255,7 @@ def _print_sum(plans: Sequence[FetchPlan]) -> None:
 
 
 def _left_out(words: _Words) -> str:
-    return "for clouds" if words is _Words.SENTINEL2 else "as they show nothing of the region"
+    return "as they show nothing of the region" if words is _Words.SENTINEL1 else "for clouds"
 
 
 def _print_result(words: _Words, result: Completeness, *, every: bool) -> None:

@@ -54,6 +54,9 @@ def simulate(
         str, typer.Option(help="Disasters: none or typical; by default typical with --format safe only.")
     ] = "",
     every: Annotated[int, typer.Option(help="Days between two overpasses of one orbit.")] = 5,
+    level1c: Annotated[
+        bool, typer.Option("--level1c", help="With --format safe: Level-1C products too, for s2cloudless.")
+    ] = False,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Threads that render scenes.")] = 2,
     force: Annotated[bool, typer.Option("--force", help="Replace whatever is in --out.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
@@ -79,6 +82,7 @@ def simulate(
             baseline=cast(Any, baseline),
             events=cast(Any, events),
             every=every,
+            level1c=level1c,
         )
         columns = (
             TextColumn("{task.description}"),

@@ -16,7 +16,7 @@ from eo_pipeline.acquire.observations import Observation, choose
 from eo_pipeline.acquire.products import Archive, Query
 from eo_pipeline.acquire.screening import read_region
 from eo_pipeline.acquire.searching import Search
-from eo_pipeline.acquire.season_fetch import fetch_radar, fetch_season
+from eo_pipeline.acquire.season_fetch import fetch_level1c, fetch_radar, fetch_season
 from eo_pipeline.acquire.sources.registry import open_archives, open_radar
 from eo_pipeline.acquire.transport import Transport
 from eo_pipeline.errors import ArchiveError, told_by
@@ -43,8 +43,8 @@ def acquire(
     fetch : bool
         Ask the archive for what is new; False takes what is on disk.
     on_result : callable, optional
-        Told what came and what did not, of Sentinel-2 and then of Sentinel-1, each where an archive is named;
-        a scene that could not be had is no error.
+        Told what came and what did not, of Sentinel-2, its Level 1C and Sentinel-1, each where an archive is
+        named for it; a scene that could not be had is no error.
     on_note : callable, optional
         Told, in a line each, where products are read in windows if not at the first source.
 
@@ -67,14 +67,16 @@ def acquire(
         transport = Transport()
         stack.callback(transport.session.close)
         archives = open_archives(season, transport=transport)
-        results = []
+        results: list[Completeness | None] = []
         if fetch and archives:
             prove = prover(season.source.root)
-            results.append(fetch_season(season, archives, prove=prove, on_progress=on_progress))
+            scenes = fetch_season(season, archives, prove=prove, on_progress=on_progress)
+            results.append(scenes)
+            results.append(fetch_level1c(season, archives, scenes, on_progress=on_progress))
         if fetch and (radar := open_radar(season, transport=transport)):
             results.append(fetch_radar(season, radar, on_progress=on_progress))
         if on_result is not None:
-            for result in results:
+            for result in filter(None, results):
                 on_result(result)
         return _where_they_are(season, archives, on_note) if windows else None
 

@@ -20,6 +20,8 @@ Detector = Literal["scl", "s2cloudless"]
 
 #: The bands of a season cube where the season file names none.
 SENTINEL2_BANDS: Final = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
+#: The bands of Level 1C that s2cloudless looks at, in the order it takes them.
+LEVEL1C_BANDS: Final = ("B01", "B02", "B04", "B05", "B08", "B8A", "B09", "B10", "B11", "B12")
 SCL: Final = "SCL"
 #: Classes of the scene classification that count as clear: vegetation, bare ground, water, unclassified.
 SCL_CLEAR: Final = (4, 5, 6, 7)
@@ -223,11 +225,12 @@ def _sentinel(file: Path, values: object) -> SourceSpec:
     if not clear or any(isinstance(c, bool) or not isinstance(c, int) or not 0 < c < 12 for c in clear):
         raise clouds.fail("clear", f"= {clear!r} must list classes of SCL, 1 to 11.")
     detector = cast(Detector, clouds.choice("detector", get_args(Detector), "scl"))
-    l1c = clouds.place("l1c", None)
+    providers = () if kind == "folder" else (kind, *fallback)
+    l1c = clouds.place("l1c", None, must_exist="cdse" not in providers)
     for key in ("l1c", "threshold"):
         if detector == "scl" and key in clouds.values:
             raise clouds.fail(key, 'is for detector = "s2cloudless"; set that, or leave the line out.')
-    if detector == "s2cloudless" and (l1c is None or not l1c.is_dir()):
+    if detector == "s2cloudless" and (l1c is None or (l1c.exists() and not l1c.is_dir())):
         raise clouds.fail(
             "l1c", 'must name the folder of Level-1C products; detector = "s2cloudless" needs it.'
         )
@@ -245,7 +248,7 @@ def _sentinel(file: Path, values: object) -> SourceSpec:
         nodata=None,
         masks=(MaskRule(SCL, tuple(float(code) for code in clear)),),
         sentinel=SentinelSpec(
-            providers=() if kind == "folder" else (kind, *fallback),
+            providers=providers,
             url=url,
             tiles=tiles,
             max_cloud=table.number("max_cloud", 90.0, low=0.0, high=100.0),

@@ -21,6 +21,11 @@ _SHARES: Final[Mapping[str, float]] = {
     "B05": 0.032, "B06": 0.032, "B07": 0.032, "B8A": 0.031, "B11": 0.029, "B12": 0.029,
     "SCL": 0.001, "MTD_TL": 0.0006,
 }  # fmt: skip
+#: The same of Level 1C, by the manifest of S2A_…_N0301_R133_T46RER (199 MB): what s2cloudless looks at.
+_LEVEL1C_SHARES: Final[Mapping[str, float]] = {
+    "B01": 0.006, "B02": 0.147, "B04": 0.147, "B05": 0.043, "B08": 0.149, "B8A": 0.044, "B09": 0.006,
+    "B10": 0.003, "B11": 0.041, "B12": 0.040, "MTD_TL": 0.001,
+}  # fmt: skip
 #: Size of a whole product where the source tells none, from the same two.
 _TYPICAL_BYTES: Final = 1_000_000_000
 
@@ -32,7 +37,8 @@ def wanted_bytes(product: Product, keys: Sequence[str]) -> int:
     """
     known = {file.key: file.size for file in product.files if file.size}
     whole = product.size or _TYPICAL_BYTES
-    return sum(known.get(key) or int(whole * _SHARES.get(key, 0.0001)) for key in keys)
+    shares = _LEVEL1C_SHARES if product.collection == "sentinel-2-l1c" else _SHARES
+    return sum(known.get(key) or int(whole * shares.get(key, 0.0001)) for key in keys)
 
 
 def free_bytes(folder: Path) -> int:

@@ -16,13 +16,13 @@ from eo_pipeline.acquire import estimate
 from eo_pipeline.acquire.accounts import ENDED, Accounts, FetchProgress
 from eo_pipeline.acquire.answers import AnswerError
 from eo_pipeline.acquire.completeness import Completeness
-from eo_pipeline.acquire.folders import QuarantinedError, Wanted
 from eo_pipeline.acquire.ledger import Ledger, State
 from eo_pipeline.acquire.observations import Candidate, Observation, choose
 from eo_pipeline.acquire.pacing import StoppedError, watched
-from eo_pipeline.acquire.products import Archive, Query
+from eo_pipeline.acquire.products import Archive, Product, Query
 from eo_pipeline.acquire.quarantine import reason_of, set_aside
 from eo_pipeline.acquire.searching import Search
+from eo_pipeline.acquire.wanted import QuarantinedError, Wanted
 from eo_pipeline.errors import ArchiveError, SourceError, told_by
 
 
@@ -81,6 +81,8 @@ class Fetcher:
     wanted
         What is wanted of each product found, and how it comes. One that is doubted is put into quarantine,
         and the next source's copy is tried.
+    only
+        Whether a product that was found is asked for at all.
     """
 
     def __init__(
@@ -91,9 +93,10 @@ class Fetcher:
         query: Query,
         wanted: Wanted,
         options: FetchOptions | None = None,
+        only: Callable[[Product], bool] = lambda product: True,
     ) -> None:
         self._archives, self._root = tuple(archives), root
-        self._query, self._wanted = query, wanted
+        self._query, self._wanted, self._only = query, wanted, only
         self._region_token = wanted.region.token
         self._options = options or FetchOptions()
         self._accounts = Accounts(query, self._region_token)
@@ -127,7 +130,7 @@ class Fetcher:
             No source answers, and nothing was fetched before.
         """
         search = self._search()
-        observations = choose(search.found())
+        observations = self._observations(search)
         with Ledger(self._root) as ledger:
             for item in observations:
                 self._begin(ledger, item, keep=False)
@@ -236,9 +239,12 @@ class Fetcher:
         finally:
             self._stop.set()
 
+    def _observations(self, search: Search) -> tuple[Observation, ...]:
+        return choose([candidate for candidate in search.found() if self._only(candidate.product)])
+
     def _take(self, ledger: Ledger, search: Search) -> tuple[Observation, ...]:
         """The observations by all answers so far; those that are new are accounted for."""
-        observations = choose(search.found())
+        observations = self._observations(search)
         self._accounts.keep_only({item.key for item in observations})
         for item in observations:
             if not self._accounts.knows(item.key) or self._accounts.report(item.key).state == "quarantined":

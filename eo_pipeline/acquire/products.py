@@ -13,11 +13,12 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
-Collection = Literal["sentinel-2-l2a", "sentinel-1-grd", "sentinel-1-rtc", "cop-dem-glo-30"]
+Collection = Literal["sentinel-2-l2a", "sentinel-2-l1c", "sentinel-1-grd", "sentinel-1-rtc", "cop-dem-glo-30"]
 Direction = Literal["ascending", "descending", ""]
 
 #: Keys of the files that are no bands.
 METADATA: Final = ("MTD_MSIL2A", "MTD_TL", "manifest")
+LEVEL1C_METADATA: Final = ("manifest", "MTD_MSIL1C", "MTD_TL")
 #: What sources call the identifier of the data strip.
 _STRIPS: Final = ("datastripId", "s2:datastrip_id", "eopf:datastrip_id", "datastripidentifier")
 
@@ -26,10 +27,11 @@ _STRIPS: Final = ("datastripId", "s2:datastrip_id", "eopf:datastrip_id", "datast
 class RemoteFile:
     """One file of a product at a source.
 
-    `key` says what it is: a band ("B04", "SCL", "vv"), metadata ("MTD_MSIL2A", "MTD_TL", "manifest", "item"),
-    an annotation ("schema-calibration-vv"), or "product" for the whole as one zip. `path` is its place below
-    the product's own folder, with forward slashes. `checksums` maps an algorithm in lower case (md5, sha256,
-    sha3-256, blake3) to the digest in hexadecimal; empty where the source tells none.
+    `key` says what it is: a band ("B04", "SCL", "vv"), metadata ("MTD_MSIL2A", "MTD_MSIL1C", "MTD_TL",
+    "manifest", "item"), an annotation ("schema-calibration-vv"), or "product" for the whole as one zip.
+    `path` is its place below the product's own folder, with forward slashes. `checksums` maps an algorithm in
+    lower case (md5, sha256, sha3-256, blake3) to the digest in hexadecimal; empty where the source tells
+    none.
     """
 
     key: str

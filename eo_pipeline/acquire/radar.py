@@ -18,11 +18,12 @@ import numpy as np
 
 from eo_pipeline.acquire.checks import DamagedError, verify
 from eo_pipeline.acquire.download import beside, locked, sync_folder, writing
-from eo_pipeline.acquire.folders import Outcome, check_names, read_mark, write_mark, write_whole
+from eo_pipeline.acquire.folders import check_names, read_mark, write_mark, write_whole
 from eo_pipeline.acquire.ledger import FileRow, Ledger
 from eo_pipeline.acquire.parts import Copy, Part
 from eo_pipeline.acquire.products import Archive, Product, RemoteFile
 from eo_pipeline.acquire.screening import Region
+from eo_pipeline.acquire.wanted import Outcome
 from eo_pipeline.errors import ArchiveError
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from eo_pipeline.acquire.sources.base import READ_OPTIONS, Asset
 from eo_pipeline.errors import SourceError
+from eo_pipeline.season_source import LEVEL1C_BANDS
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 PACKAGE: Final = "s2cloudless"
 #: In the order the model takes them (`s2cloudless.utils.MODEL_BANDS`).
-MODEL_BANDS: Final = ("B01", "B02", "B04", "B05", "B08", "B8A", "B09", "B10", "B11", "B12")
+MODEL_BANDS: Final = LEVEL1C_BANDS
 #: Metres of a cell. Averaging and dilation of the package, a cell each, are meant for cells of this size.
 CELL: Final = 160.0
 #: Pixels read along the side of a cell, and averaged: a JP2's reduced picture lies beside its place by up to

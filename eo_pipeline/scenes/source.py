@@ -176,7 +176,7 @@ class SentinelSource:
         if spec is None or spec.l1c is None:
             return None
         cloudless.package_version()  # refused here, and not by the first worker
-        return Level1CFolder(find_products(spec.l1c))
+        return Level1CFolder(find_products(spec.l1c) if spec.l1c.is_dir() else ())
 
     def _best(
         self, rivals: list[Sentinel2Product], cache: ProofCache, level1c: Level1CFolder | None

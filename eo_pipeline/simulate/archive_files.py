@@ -8,7 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import TypeVar
 
-from eo_pipeline.simulate import orbits, radar, radar_item, safe, scenes, sky
+from eo_pipeline.simulate import level1c, orbits, radar, radar_item, safe, scenes, sky
 from eo_pipeline.simulate.orbits import Baseline, Overpass
 from eo_pipeline.simulate.scenes import World
 
@@ -28,6 +28,7 @@ def write_archive(
     *,
     baseline: Baseline,
     every: int,
+    with_level1c: bool,
     progress: Progress,
     workers: int,
 ) -> dict[int, list[Row]]:
@@ -42,7 +43,8 @@ def write_archive(
     (folder / radar_item.COLLECTION).mkdir(parents=True)
 
     def see(overpass: Overpass) -> Row:
-        return _optical(world, overpass, folder, orbits.baseline_of(overpass.day, baseline, ordered))
+        own = orbits.baseline_of(overpass.day, baseline, ordered)
+        return _optical(world, overpass, folder, own, with_level1c=with_level1c)
 
     def sound(overpass: radar.Pass) -> str:
         scene = radar.render(world, overpass)
@@ -69,7 +71,7 @@ def _within(windows: Sequence[Window], items: Iterable[Item], day_of: Callable[[
     return [item for item in items if any(start <= day_of(item) <= end for start, end in windows)]
 
 
-def _optical(world: World, overpass: Overpass, folder: Path, baseline: str) -> Row:
+def _optical(world: World, overpass: Overpass, folder: Path, baseline: str, *, with_level1c: bool) -> Row:
     day = overpass.day
     row = {
         "date": day.isoformat(),
@@ -86,4 +88,6 @@ def _optical(world: World, overpass: Overpass, folder: Path, baseline: str) -> R
     if float(quality["cloud"]) > scenes.MOST_CLOUD:
         return row
     names = safe.write_products(scene, overpass, world.land.grid, folder, baseline=baseline)
+    if with_level1c:
+        level1c.write_products(scene, overpass, world.land.grid, folder, baseline=baseline)
     return {**row, "kept": "yes", "products": " ".join(names)}

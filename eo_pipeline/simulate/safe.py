@@ -5,6 +5,7 @@ A product's raster is a window of its tile: as large as the piece, not as the ti
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -52,8 +53,45 @@ def _write(
     top, bottom = tile.window(grid)
     seen = seen[top:bottom]
     scl = np.where(seen, scene.scl[top:bottom], 0).astype(np.uint8)[::2, ::2]
+    facts = product_facts(overpass, tile, grid, scl, baseline=baseline)
+    root = folder / facts.name
+    dn = digital_numbers(scene.reflectance[:, top:bottom], seen, baseline=baseline)
+    files: dict[str, str] = {}
+    for band, metres, stem in safe_xml.images(facts):
+        path = f"{stem}.jp2"
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        step = metres // 10
+        data = scl if band == "SCL" else dn[canopy.BAND_NAMES.index(band), ::step, ::step]
+        write_jp2(root / path, data, facts.west, facts.north, metres)
+        files[f"IMG_DATA_Band_{band}_{metres}m_Tile1_Data"] = path
+    texts = {
+        "S2_Level-2A_Product_Metadata": ("MTD_MSIL2A.xml", safe_xml.product_xml(facts)),
+        "S2_Level-2A_Tile1_Metadata": (f"GRANULE/{facts.granule}/MTD_TL.xml", safe_xml.tile_xml(facts)),
+    }
+    write_texts(root, facts, texts, files)
+    return facts.name
+
+
+def write_texts(
+    root: Path, facts: safe_xml.ProductFacts, texts: Mapping[str, tuple[str, str]], files: Mapping[str, str]
+) -> None:
+    """Write the metadata (`texts`: path and text by data object), and the manifest of them and of `files`."""
+    for path, text in texts.values():
+        (root / path).write_text(text, encoding="utf-8")
+    listed = {key: path for key, (path, _) in texts.items()} | dict(files)
+    # The ground segment went over from MD5 to SHA3-256 with the newer baselines.
+    algorithm = "SHA3-256" if offset_of(facts.baseline) else "MD5"
+    manifest = safe_xml.manifest_xml(root, listed, algorithm=algorithm, level=facts.level)
+    (root / "manifest.safe").write_text(manifest, encoding="utf-8")
+
+
+def product_facts(
+    overpass: Overpass, tile: MgrsTile, grid: Grid, scl: NDArray[np.uint8], *, baseline: str
+) -> safe_xml.ProductFacts:
+    """What the metadata of a tile's L2A product say; `scl` is its scene classification at 20 m."""
+    top, bottom = tile.window(grid)
     sun = sky.sun_position(overpass.day)
-    facts = safe_xml.ProductFacts(
+    return safe_xml.ProductFacts(
         overpass=overpass,
         tile=tile,
         baseline=baseline,
@@ -65,31 +103,9 @@ def _write(
         footprint=_footprint(overpass, grid, top, bottom),
         shares=_shares(scl),
     )
-    root = folder / facts.name
-    dn = digital_numbers(scene.reflectance[:, top:bottom], seen, baseline=baseline)
-    files: dict[str, str] = {}
-    for band, metres, stem in safe_xml.images(facts):
-        path = f"{stem}.jp2"
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        step = metres // 10
-        data = scl if band == "SCL" else dn[canopy.BAND_NAMES.index(band), ::step, ::step]
-        _write_jp2(root / path, data, facts.west, facts.north, metres)
-        files[f"IMG_DATA_Band_{band}_{metres}m_Tile1_Data"] = path
-    texts = {
-        "S2_Level-2A_Product_Metadata": ("MTD_MSIL2A.xml", safe_xml.product_xml(facts)),
-        "S2_Level-2A_Tile1_Metadata": (f"GRANULE/{facts.granule}/MTD_TL.xml", safe_xml.tile_xml(facts)),
-    }
-    for path, text in texts.values():
-        (root / path).write_text(text, encoding="utf-8")
-    listed = {key: path for key, (path, _) in texts.items()} | files
-    # The ground segment went over from MD5 to SHA3-256 with the newer baselines.
-    algorithm = "SHA3-256" if offset_of(baseline) else "MD5"
-    manifest = safe_xml.manifest_xml(root, listed, algorithm=algorithm)
-    (root / "manifest.safe").write_text(manifest, encoding="utf-8")
-    return facts.name
 
 
-def _write_jp2(path: Path, data: NDArray[Any], west: int, north: int, metres: int) -> None:
+def write_jp2(path: Path, data: NDArray[Any], west: int, north: int, metres: int) -> None:
     """One lossless JP2 with georeference; internal tiles of 1024 pixels, as in real products."""
     import rasterio
     import rasterio.shutil

@@ -1,7 +1,7 @@
-"""Texts of a Sentinel-2 L2A product: MTD_MSIL2A.xml, MTD_TL.xml and manifest.safe.
+"""Texts of a Sentinel-2 product, L2A or L1C: MTD_MSIL2A.xml or MTD_MSIL1C.xml, MTD_TL.xml and manifest.safe.
 
-Element names and their order are those of real products of baselines 02.14 and 05.09; what the twin does not
-make (previews, masks, 60 m bands, auxiliary files) is left out.
+Element names and their order are those of real products of baselines 02.14, 03.01 (L1C) and 05.09; what the
+twin does not make (previews, masks, 60 m bands of L2A, auxiliary files) is left out.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 
 from eo_pipeline.simulate import canopy
 from eo_pipeline.simulate.landscape import EPSG
 from eo_pipeline.simulate.orbits import MgrsTile, Overpass, offset_of
+
+Level = Literal["L2A", "L1C"]
 
 NOTE: Final = "模拟数据 SIMULATED: made by eo simulate, not an observation"
 #: Physical bands in the order of `bandId`, with the sun's irradiance (W/m²/µm) of a real product of 2A.
@@ -38,6 +40,14 @@ _SHARES: Final = (
     "NOT_VEGETATED", "WATER", "UNCLASSIFIED", "MEDIUM_PROBA_CLOUDS", "HIGH_PROBA_CLOUDS", "THIN_CIRRUS",
     "SNOW_ICE",
 )  # fmt: skip
+_QUANTIFICATION_L2A: Final = """\
+      <QUANTIFICATION_VALUES_LIST>
+        <BOA_QUANTIFICATION_VALUE unit="none">10000</BOA_QUANTIFICATION_VALUE>
+        <AOT_QUANTIFICATION_VALUE unit="none">1000.0</AOT_QUANTIFICATION_VALUE>
+        <WVP_QUANTIFICATION_VALUE unit="cm">1000.0</WVP_QUANTIFICATION_VALUE>
+      </QUANTIFICATION_VALUES_LIST>
+"""
+_QUANTIFICATION_L1C: Final = '      <QUANTIFICATION_VALUE unit="none">10000</QUANTIFICATION_VALUE>\n'
 _HEAD: Final = '<?xml version="1.0" encoding="UTF-8" standalone="no"?>\n'
 _PSD: Final = "https://psd-14.sentinel2.eo.esa.int/PSD"
 _XSI: Final = 'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"'
@@ -62,6 +72,12 @@ class ProductFacts:
     sun: tuple[float, float]
     footprint: Sequence[tuple[float, float]]
     shares: Sequence[float]
+    level: Level = "L2A"
+
+    @property
+    def word(self) -> str:
+        """The level as its metadata write it: "2A", "1C"."""
+        return self.level[1:]
 
     @property
     def satellite(self) -> str:
@@ -84,7 +100,7 @@ class ProductFacts:
         number = self.baseline.replace(".", "")
         orbit = f"R{self.overpass.swath.relative:03d}"
         return (
-            f"{self.satellite}_MSIL2A_{self.start}_N{number}_{orbit}_T{self.tile.name}_"
+            f"{self.satellite}_MSI{self.level}_{self.start}_N{number}_{orbit}_T{self.tile.name}_"
             f"{self.generated:%Y%m%dT%H%M%S}.SAFE"
         )
 
@@ -102,7 +118,7 @@ class ProductFacts:
     def granule(self) -> str:
         """Name of the granule's folder."""
         when = f"{self.datastrip_start:%Y%m%dT%H%M%S}"
-        return f"L2A_T{self.tile.name}_A{self.overpass.absolute:06d}_{when}"
+        return f"{self.level}_T{self.tile.name}_A{self.overpass.absolute:06d}_{when}"
 
     @property
     def sensed(self) -> datetime:
@@ -112,13 +128,16 @@ class ProductFacts:
 
     def image(self, band: str, metres: int) -> str:
         """Path of a band's raster below the product's folder, without the ending."""
-        file = f"T{self.tile.name}_{self.start}_{band}_{metres}m"
+        file = f"T{self.tile.name}_{self.start}_{band}"
+        if self.level == "L1C":
+            return f"GRANULE/{self.granule}/IMG_DATA/{file}"
+        file = f"{file}_{metres}m"
         return f"GRANULE/{self.granule}/IMG_DATA/R{metres}m/{file}"
 
     def identifier(self, part: str) -> str:
         """Identifier of the data strip ("DS"), the tile ("TL") or the L1C tile ("L1C")."""
         made = f"{self.generated:%Y%m%dT%H%M%S}"
-        level = "L1C" if part == "L1C" else "L2A"
+        level = "L1C" if part == "L1C" else self.level
         head = f"{self.satellite}_OPER_MSI_{level}"
         if part == "DS":
             return f"{head}_DS_2APS_{made}_S{self.datastrip_start:%Y%m%dT%H%M%S}_N{self.baseline}"
@@ -132,6 +151,9 @@ class ProductFacts:
 
 def images(facts: ProductFacts) -> list[tuple[str, int, str]]:
     """Band, metres and path (without the ending) of every raster, in the order of Granule_List."""
+    if facts.level == "L1C":
+        named = [(f"B{name.removeprefix('B').zfill(2)}", metres) for name, metres, *_ in PHYSICAL]
+        return [(name, metres, facts.image(name, metres)) for name, metres in named]
     bands = [(name, metres) for name, (_, _, metres) in canopy.BANDS.items()]
     fine = [(name, 10) for name, metres in bands if metres == 10]
     coarse = [*((name, 20) for name, metres in bands if metres == 20), ("SCL", 20)]
@@ -139,17 +161,23 @@ def images(facts: ProductFacts) -> list[tuple[str, int, str]]:
 
 
 def product_xml(facts: ProductFacts) -> str:
-    """MTD_MSIL2A.xml."""
+    """MTD_MSIL2A.xml, MTD_MSIL1C.xml."""
     new = offset_of(facts.baseline) != 0
     start = f"{facts.overpass.start:%Y-%m-%dT%H:%M:%S}.024Z"
     files = "\n".join(f"            <IMAGE_FILE>{path}</IMAGE_FILE>" for _, _, path in images(facts))
     doi = "      <PRODUCT_DOI>https://doi.org/10.5270/S2_-znk9xsj</PRODUCT_DOI>\n" if new else ""
+    boa = facts.level == "L2A"
+    one, all_ = (
+        ("BOA_ADD_OFFSET", "BOA_ADD_OFFSET_VALUES_LIST")
+        if boa
+        else ("RADIO_ADD_OFFSET", "Radiometric_Offset_List")
+    )
     offsets = "".join(
-        f'        <BOA_ADD_OFFSET band_id="{number}">{offset_of(facts.baseline)}</BOA_ADD_OFFSET>\n'
+        f'        <{one} band_id="{number}">{offset_of(facts.baseline)}</{one}>\n'
         for number in range(len(PHYSICAL))
     )
     if new:
-        offsets = f"      <BOA_ADD_OFFSET_VALUES_LIST>\n{offsets}      </BOA_ADD_OFFSET_VALUES_LIST>\n"
+        offsets = f"      <{all_}>\n{offsets}      </{all_}>\n"
     day = facts.overpass.day.timetuple().tm_yday
     distance = 1 / (1 - 0.01673 * np.cos(np.radians(0.9856 * (day - 4)))) ** 2
     irradiance = "\n".join(
@@ -170,20 +198,28 @@ def product_xml(facts: ProductFacts) -> str:
         "        </Scene_Classification_ID>"
         for number, text in enumerate(SCL_TEXT)
     )
+    if boa:
+        quantification = _QUANTIFICATION_L2A
+        classes = f"""      <Scene_Classification_List>
+{classes}
+      </Scene_Classification_List>
+"""
+    else:
+        quantification, classes = _QUANTIFICATION_L1C, ""
     footprint = " ".join(f"{lat:.9f} {lon:.9f}" for lat, lon in facts.footprint)
     checks = ("FORMAT_CORRECTNESS", "GENERAL_QUALITY", "GEOMETRIC_QUALITY", "RADIOMETRIC_QUALITY")
     passed = "\n".join(
         f'          <quality_check checkType="{name}">PASSED</quality_check>' for name in checks
     )
     return f"""{_HEAD}<!-- {NOTE} -->
-<n1:Level-2A_User_Product xmlns:n1="{_PSD}/User_Product_Level-2A.xsd" {_XSI}>
+<n1:Level-{facts.word}_User_Product xmlns:n1="{_PSD}/User_Product_Level-{facts.word}.xsd" {_XSI}>
   <n1:General_Info>
     <Product_Info>
       <PRODUCT_START_TIME>{start}</PRODUCT_START_TIME>
       <PRODUCT_STOP_TIME>{start}</PRODUCT_STOP_TIME>
       <PRODUCT_URI>{facts.name}</PRODUCT_URI>
-      <PROCESSING_LEVEL>Level-2A</PROCESSING_LEVEL>
-      <PRODUCT_TYPE>S2MSI2A</PRODUCT_TYPE>
+      <PROCESSING_LEVEL>Level-{facts.word}</PROCESSING_LEVEL>
+      <PRODUCT_TYPE>S2MSI{facts.word}</PRODUCT_TYPE>
       <PROCESSING_BASELINE>{facts.baseline}</PROCESSING_BASELINE>
 {doi}      <GENERATION_TIME>{facts.generated:%Y-%m-%dT%H:%M:%S}.000000Z</GENERATION_TIME>
       <PREVIEW_IMAGE_URL>Not applicable</PREVIEW_IMAGE_URL>
@@ -221,12 +257,7 @@ granuleIdentifier="{facts.identifier("TL")}" imageFormat="JPEG2000">
         <GREEN_CHANNEL>2</GREEN_CHANNEL>
         <BLUE_CHANNEL>1</BLUE_CHANNEL>
       </Image_Display_Order>
-      <QUANTIFICATION_VALUES_LIST>
-        <BOA_QUANTIFICATION_VALUE unit="none">10000</BOA_QUANTIFICATION_VALUE>
-        <AOT_QUANTIFICATION_VALUE unit="none">1000.0</AOT_QUANTIFICATION_VALUE>
-        <WVP_QUANTIFICATION_VALUE unit="cm">1000.0</WVP_QUANTIFICATION_VALUE>
-      </QUANTIFICATION_VALUES_LIST>
-{offsets if new else ""}      <Reflectance_Conversion>
+{quantification}{offsets if new else ""}      <Reflectance_Conversion>
         <U>{distance:.15f}</U>
         <Solar_Irradiance_List>
 {irradiance}
@@ -235,10 +266,7 @@ granuleIdentifier="{facts.identifier("TL")}" imageFormat="JPEG2000">
       <Spectral_Information_List>
 {spectral}
       </Spectral_Information_List>
-      <Scene_Classification_List>
-{classes}
-      </Scene_Classification_List>
-    </Product_Image_Characteristics>
+{classes}    </Product_Image_Characteristics>
   </n1:General_Info>
   <n1:Geometric_Info>
     <Product_Footprint>
@@ -267,15 +295,17 @@ granuleIdentifier="{facts.identifier("TL")}" imageFormat="JPEG2000">
       </Quality_Inspections>
       <Failed_Inspections/>
     </Quality_Control_Checks>
-{_content(facts, tile=False)}
+{_content(facts, tile=False) if boa else ""}
   </n1:Quality_Indicators_Info>
-</n1:Level-2A_User_Product>
+</n1:Level-{facts.word}_User_Product>
 """
 
 
 def _content(facts: ProductFacts, *, tile: bool) -> str:
     """Image_Content_QI of the product or of the tile."""
     lines = [f"{name}_PERCENTAGE>{value:.6f}" for name, value in zip(_SHARES, facts.shares, strict=True)]
+    if facts.level == "L1C":
+        lines = []
     before = [f"CLOUDY_PIXEL_PERCENTAGE>{facts.cloudy:.6f}"] if tile else []
     if offset_of(facts.baseline):
         before.append(f"CLOUDY_PIXEL_OVER_LAND_PERCENTAGE>{facts.cloudy:.6f}")
@@ -302,7 +332,7 @@ def _grid(name: str, value: float, facts: ProductFacts) -> str:
 def tile_xml(facts: ProductFacts) -> str:
     """MTD_TL.xml; Size and Geoposition are those of the mini raster, a window of the tile's own grid."""
     sizes, places = "", ""
-    for metres in (10, 20):
+    for metres in (10, 20) if facts.level == "L2A" else (10, 20, 60):
         step = metres // 10
         sizes += f"""      <Size resolution="{metres}">
         <NROWS>{facts.rows // step}</NROWS>
@@ -316,6 +346,9 @@ def tile_xml(facts: ProductFacts) -> str:
         <YDIM>-{metres}</YDIM>
       </Geoposition>
 """
+    origin = ""
+    if facts.level == "L2A":
+        origin = f'    <L1C_TILE_ID metadataLevel="Brief">{facts.identifier("L1C")}</L1C_TILE_ID>\n'
     view = (facts.overpass.swath.view_zenith, facts.overpass.swath.view_azimuth)
     grids = "\n".join(
         f'      <Viewing_Incidence_Angles_Grids bandId="{number}" detectorId="6">\n'
@@ -331,10 +364,9 @@ def tile_xml(facts: ProductFacts) -> str:
         for number in range(len(PHYSICAL))
     )
     return f"""{_HEAD}<!-- {NOTE} -->
-<n1:Level-2A_Tile_ID xmlns:n1="{_PSD}/S2_PDI_Level-2A_Tile_Metadata.xsd" {_XSI}>
+<n1:Level-{facts.word}_Tile_ID xmlns:n1="{_PSD}/S2_PDI_Level-{facts.word}_Tile_Metadata.xsd" {_XSI}>
   <n1:General_Info>
-    <L1C_TILE_ID metadataLevel="Brief">{facts.identifier("L1C")}</L1C_TILE_ID>
-    <TILE_ID metadataLevel="Brief">{facts.identifier("TL")}</TILE_ID>
+{origin}    <TILE_ID metadataLevel="Brief">{facts.identifier("TL")}</TILE_ID>
     <DATASTRIP_ID metadataLevel="Standard">{facts.identifier("DS")}</DATASTRIP_ID>
     <DOWNLINK_PRIORITY metadataLevel="Standard">NOMINAL</DOWNLINK_PRIORITY>
     <SENSING_TIME metadataLevel="Standard">{facts.sensed:%Y-%m-%dT%H:%M:%S.%f}Z</SENSING_TIME>
@@ -366,7 +398,7 @@ def tile_xml(facts: ProductFacts) -> str:
   <n1:Quality_Indicators_Info metadataLevel="Standard">
 {_content(facts, tile=True)}
   </n1:Quality_Indicators_Info>
-</n1:Level-2A_Tile_ID>
+</n1:Level-{facts.word}_Tile_ID>
 """
 
 
@@ -376,7 +408,7 @@ def digest(path: Path, algorithm: str) -> str:
     return hashlib.new(name, path.read_bytes(), usedforsecurity=False).hexdigest()
 
 
-def manifest_xml(folder: Path, files: Mapping[str, str], *, algorithm: str) -> str:
+def manifest_xml(folder: Path, files: Mapping[str, str], *, algorithm: str, level: Level = "L2A") -> str:
     """manifest.safe of the `files` in `folder`: data object ID and path of each."""
 
     def entry(identity: str, path: str) -> str:
@@ -398,6 +430,7 @@ def manifest_xml(folder: Path, files: Mapping[str, str], *, algorithm: str) -> s
     def lines(items: Iterable[str]) -> str:
         return "\n".join(items)
 
+    word, archive = f"Level-{level[1:]}", f"archive_{level.lower()}_user_product"
     kinds = {
         key: "Metadata Unit" if p.endswith(".xml") else "Measurement Data Unit" for key, p in files.items()
     }
@@ -410,9 +443,9 @@ def manifest_xml(folder: Path, files: Mapping[str, str], *, algorithm: str) -> s
     return f"""<?xml version="1.0" encoding="UTF-8" standalone="no"?>
 <!-- {NOTE} -->
 <xfdu:XFDU xmlns:gml="http://www.opengis.net/gml" xmlns:safe="http://www.esa.int/safe/sentinel/1.1" \
-xmlns:xfdu="urn:ccsds:schema:xfdu:1" version="esa/safe/sentinel/1.1/sentinel-2/msi/archive_l2a_user_product">
+xmlns:xfdu="urn:ccsds:schema:xfdu:1" version="esa/safe/sentinel/1.1/sentinel-2/msi/{archive}">
   <informationPackageMap>
-    <xfdu:contentUnit textInfo="SENTINEL-2 MSI Level-2A User Product" unitType="Product_Level-2A">
+    <xfdu:contentUnit textInfo="SENTINEL-2 MSI {word} User Product" unitType="Product_{word}">
 {lines(unit(key, kinds[key]) for key in files)}
     </xfdu:contentUnit>
   </informationPackageMap>

@@ -54,8 +54,8 @@ class TwinOptions:
     """What decides the bytes of a twin. `runs` is where the season files send `eo run`'s output.
 
     `format` is "stack", one GeoTIFF a date, or "safe", products as archives deliver them; `baseline` is
-    theirs. `events` empty means none in a stack and typical ones in safe format. `every` is the days between
-    two overpasses of one orbit.
+    theirs, and `level1c` adds their Level 1C. `events` empty means none in a stack and typical ones in safe
+    format. `every` is the days between two overpasses of one orbit.
     """
 
     size_km: float = 5.0
@@ -67,6 +67,7 @@ class TwinOptions:
     baseline: orbits.Baseline = "mixed"
     events: Literal["", "none", "typical"] = ""
     every: int = 5
+    level1c: bool = False
 
     def __post_init__(self) -> None:
         for name, accepted in _CHOICES.items():
@@ -80,6 +81,8 @@ class TwinOptions:
             raise SimulationError(
                 f"--baseline {self.baseline} needs --format safe: a stack holds plain reflectance."
             )
+        if self.format == "stack" and self.level1c:
+            raise SimulationError("--level1c needs --format safe: a stack holds no products.")
         if not 0.6 <= self.size_km <= 10 or abs(self.size_km * 50 - round(self.size_km * 50)) > 1e-6:
             raise SimulationError(
                 f"--size-km {self.size_km}: give 0.6 to 10 km, a multiple of 0.02 km (two pixels)."
@@ -107,7 +110,7 @@ class TwinOptions:
         """The options as they are written down: the newer ones only where they differ from a plain stack."""
         chosen = replace(self, events="typical" if self.has_events else "")
         plain = {field.name: field.default for field in fields(self)}
-        newer = ("format", "baseline", "events", "every")
+        newer = ("format", "baseline", "events", "every", "level1c")
         return {
             name: value
             for name, value in asdict(chosen).items()
@@ -241,6 +244,7 @@ def _make(partial: Path, out: Path, options: TwinOptions, progress: Progress, wo
             {year: season_window(year) for year in years},
             baseline=options.baseline,
             every=options.every,
+            with_level1c=options.level1c,
             progress=progress,
             workers=workers,
         )

@@ -26,13 +26,13 @@ from eo_pipeline.acquire import fetch as fetch_module
 from eo_pipeline.acquire.accounts import FetchProgress
 from eo_pipeline.acquire.download import DiskFullError
 from eo_pipeline.acquire.fetch import Fetcher, FetchOptions
-from eo_pipeline.acquire.folders import Prover, WantedBands
 from eo_pipeline.acquire.ledger import Ledger
 from eo_pipeline.acquire.observations import Candidate, choose
 from eo_pipeline.acquire.products import Product, Query, RemoteFile
 from eo_pipeline.acquire.screening import Region, Screening, read_region, screen, screen_file
 from eo_pipeline.acquire.season_fetch import fetch_season
 from eo_pipeline.acquire.transport import Transport
+from eo_pipeline.acquire.wanted import Prover, WantedBands
 from eo_pipeline.errors import ArchiveError, SeasonFileError
 from eo_pipeline.season import RegionSpec, read_season
 

@@ -20,7 +20,7 @@ from eo_pipeline.errors import ArchiveError
 #: Bands by the resolution they are measured at; archives serve them at coarser ones too.
 NATIVE: Final[Mapping[str, int]] = {
     "B01": 60, "B02": 10, "B03": 10, "B04": 10, "B05": 20, "B06": 20, "B07": 20, "B08": 10, "B8A": 20,
-    "B09": 60, "B11": 20, "B12": 20, "SCL": 20,
+    "B09": 60, "B10": 60, "B11": 20, "B12": 20, "SCL": 20,
 }  # fmt: skip
 
 _S2_NAME = re.compile(
@@ -184,7 +184,7 @@ def windows(query: Query, *, months: int) -> Iterator[Window]:
 
 
 #: What the names of a collection's products say of their level.
-_LEVELS: Final = {"sentinel-2-l2a": "L2A", "sentinel-1-grd": "GRD"}
+_LEVELS: Final = {"sentinel-2-l2a": "L2A", "sentinel-2-l1c": "L1C", "sentinel-1-grd": "GRD"}
 
 
 class Asked:
@@ -265,6 +265,7 @@ Entry = tuple[str, "int | None"]
 _BAND_FILE = re.compile(
     r"T\d{2}[A-Z]{3}_\d{8}T\d{6}_(?P<key>B\d[\dA]|SCL|AOT|WVP|TCI)_(?P<metres>\d{2})m\.jp2"
 )
+_LEVEL1C_FILE = re.compile(r"GRANULE/L1C_\w+/IMG_DATA/T\d{2}[A-Z]{3}_\d{8}T\d{6}_(?P<key>B\d[\dA])\.jp2")
 _S1_FILE = re.compile(
     r"(?P<folder>measurement|annotation|annotation/calibration)/"
     r"(?P<kind>calibration-|noise-)?s1[a-d]-\w{2}-grd-(?P<pol>[vh]{2})-[\w-]+\.(?P<end>tiff|xml)"
@@ -282,12 +283,14 @@ def key_of(path: str) -> str | None:
     'B8A'
     >>> key_of("GRANULE/L2A_T48SWE_A1_20240601T033/IMG_DATA/R20m/T48SWE_20240601T033541_B04_20m.jp2") is None
     True
+    >>> key_of("GRANULE/L1C_T48SWE_A1_20240601T033/IMG_DATA/T48SWE_20240601T033541_B10.jp2")
+    'B10'
     """
     folder, _, name = path.rpartition("/")
-    if path in ("MTD_MSIL2A.xml", "manifest.safe"):
-        return "MTD_MSIL2A" if name.startswith("MTD") else "manifest"
-    if name == "MTD_TL.xml":
-        return "MTD_TL"
+    if path in ("MTD_MSIL2A.xml", "MTD_MSIL1C.xml", "manifest.safe") or name == "MTD_TL.xml":
+        return name.partition(".")[0]
+    if found := _LEVEL1C_FILE.fullmatch(path):
+        return found["key"]
     if found := _BAND_FILE.fullmatch(name):
         key, metres = found["key"], int(found["metres"])
         return key if folder.endswith(f"/R{metres}m") and NATIVE.get(key) == metres else None
@@ -324,14 +327,17 @@ def find_files(
             names.append(name)
         return names
 
-    if wanted & {"MTD_MSIL2A", "manifest"}:
+    if wanted & {"MTD_MSIL2A", "MTD_MSIL1C", "manifest"}:
         take()
     bands = {NATIVE[key] for key in wanted if key in NATIVE}
     if bands or "MTD_TL" in wanted:
-        granules = [name for name in take("GRANULE") if name.startswith("L2A_")]
+        granules = [name for name in take("GRANULE") if name.startswith(("L2A_", "L1C_"))]
         for granule in granules[:1]:
             if "MTD_TL" in wanted:
                 take("GRANULE", granule)
+            if bands and granule.startswith("L1C_"):
+                take("GRANULE", granule, "IMG_DATA")
+                continue
             for metres in sorted(bands):
                 take("GRANULE", granule, "IMG_DATA", f"R{metres}m")
     if wanted & {"vv", "vh", "hh", "hv"}:

@@ -50,6 +50,7 @@ SKIP_LIMIT: Final = 10_000
 #: What each collection is called there: its collection and product type.
 _COLLECTIONS: Final[Mapping[str, tuple[str, str]]] = {
     "sentinel-2-l2a": ("SENTINEL-2", "S2MSI2A"),
+    "sentinel-2-l1c": ("SENTINEL-2", "S2MSI1C"),
     "sentinel-1-grd": ("SENTINEL-1", "IW_GRDH_1S"),
 }
 #: Attributes that are kept in `Product.properties`.
@@ -384,7 +385,7 @@ def filter_of(query: Query, window: Window, area: str) -> str:
         f"ContentDate/Start ge {_time(window.start)}",
         f"ContentDate/Start lt {_time(window.end)}",
     ]
-    if query.tiles and query.collection == "sentinel-2-l2a":
+    if query.tiles and collection == "SENTINEL-2":
         tiles = " or ".join(_attribute("String", "tileId", "eq", f"'{tile}'") for tile in query.tiles)
         parts.append(f"({tiles})")
     if query.max_cloud is not None and query.collection == "sentinel-2-l2a":

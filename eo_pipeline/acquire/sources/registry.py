@@ -40,7 +40,7 @@ _KNOWN: Final = (
         "cdse",
         "Copernicus Data Space: everything, from its origin; searching is free, files need a free account",
         CdseAddresses().catalogue,
-        ("sentinel-2-l2a", "sentinel-1-grd"),
+        ("sentinel-2-l2a", "sentinel-2-l1c", "sentinel-1-grd"),
         "cdse",
     ),
     KnownSource(

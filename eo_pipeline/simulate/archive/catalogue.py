@@ -18,16 +18,18 @@ import shapely.geometry
 
 from eo_pipeline.errors import ArchiveError
 
-Collection = Literal["sentinel-2-l2a", "sentinel-1-grd", "sentinel-1-rtc"]
+Collection = Literal["sentinel-2-l2a", "sentinel-2-l1c", "sentinel-1-grd", "sentinel-1-rtc"]
 
 _SPACE: Final = uuid.UUID("6f1f6f0e-53d5-5d2c-9d0e-5a1f0f0c7a11")
 _S2_NAME: Final = re.compile(
-    r"S2[A-D]_MSIL2A_(?P<start>\d{8}T\d{6})_N(?P<baseline>\d{4})_R(?P<orbit>\d{3})_T(?P<tile>\w{5})_\d{8}T\d{6}\.SAFE"
+    r"S2[A-D]_MSI(?P<level>L2A|L1C)_(?P<start>\d{8}T\d{6})_N(?P<baseline>\d{4})_R(?P<orbit>\d{3})_T(?P<tile>\w{5})_\d{8}T\d{6}\.SAFE"
 )
 _S1_NAME: Final = re.compile(
     r"(?P<sat>S1[A-D])_(?P<mode>IW|EW|SM)_GRD(?P<resolution>[HFM])_1S(?P<pol>SH|SV|DH|DV)_(?P<start>\d{8}T\d{6})_"
     r"(?P<stop>\d{8}T\d{6})_(?P<absolute>\d{6})_(?P<take>[0-9A-F]{6})_[0-9A-F]{4}\.SAFE"
 )
+#: The file that makes a folder a product; the first that is there.
+_HEADS: Final = ("MTD_MSIL2A.xml", "MTD_MSIL2a.xml", "MTD_MSIL1C.xml", "manifest.safe")
 _BAND_FILE: Final = re.compile(r"_(?P<band>B\d[\dA]|SCL|AOT|WVP|TCI)_(?P<metres>\d0)m\.jp2$")
 _POLARISATIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "SH": ("HH",), "SV": ("VV",), "DH": ("HH", "HV"), "DV": ("VV", "VH"),
@@ -113,7 +115,7 @@ class Catalogue:
         self.refresh()
         if not self._by_id:
             raise ArchiveError(
-                f"{folder} holds no Sentinel product (a folder *.SAFE with manifest.safe or MTD_MSIL2A.xml). "
+                f"{folder} holds no Sentinel product (a folder *.SAFE with manifest.safe or MTD_MSI*.xml). "
                 "Make some with `eo simulate`, or give another folder."
             )
 
@@ -161,8 +163,7 @@ def _products(folder: Path) -> Iterator[tuple[Path, Path]]:
     while pending:
         here = pending.pop()
         if here.name.endswith(".SAFE"):
-            heads = [here / name for name in ("MTD_MSIL2A.xml", "MTD_MSIL2a.xml", "manifest.safe")]
-            if head := next((path for path in heads if path.is_file()), None):
+            if head := next((here / name for name in _HEADS if (here / name).is_file()), None):
                 yield here, head
             continue
         if here.parent.name == "sentinel-1-rtc" and (items := sorted(here.glob("*.json"))):
@@ -192,7 +193,7 @@ def read_record(path: Path, head: Path) -> Record:
             f"({type(error).__name__}: {error}). Make it again, or move it elsewhere."
         ) from error
     raise ArchiveError(
-        f"{path.name} is no name of a Sentinel-2 L2A or Sentinel-1 GRD product. Move {path} elsewhere."
+        f"{path.name} is no name of a Sentinel-2 or Sentinel-1 GRD product. Move {path} elsewhere."
     )
 
 
@@ -265,7 +266,7 @@ def _optical(path: Path, head: Path) -> Record:
         path=path,
         name=path.name,
         id=str(uuid.uuid5(_SPACE, path.name)),
-        collection="sentinel-2-l2a",
+        collection="sentinel-2-l1c" if named["level"] == "L1C" else "sentinel-2-l2a",
         platform=path.name[:3],
         start=_time(_text(root, "PRODUCT_START_TIME")),
         stop=_time(_text(root, "PRODUCT_STOP_TIME")),

@@ -21,7 +21,9 @@ from eo_pipeline.simulate.archive.odata import FilterError, read_filter, sort_ke
 
 TOKEN_PATH: Final = "/auth/realms/CDSE/protocol/openid-connect/token"  # noqa: S105 - an address
 _ROOT: Final = "/odata/v1"
-_COLLECTIONS: Final[Mapping[str, str]] = {"sentinel-2-l2a": "SENTINEL-2", "sentinel-1-grd": "SENTINEL-1"}
+_COLLECTIONS: Final[Mapping[str, str]] = {
+    "sentinel-2-l2a": "SENTINEL-2", "sentinel-2-l1c": "SENTINEL-2", "sentinel-1-grd": "SENTINEL-1",
+}  # fmt: skip
 _FAR: Final = "9999-12-31T23:59:59.999999Z"
 #: What the download service says of each token it does not accept.
 _DENIED: Final[Mapping[str, tuple[str, str]]] = {
@@ -272,8 +274,9 @@ def s3_path(record: Record) -> str:
     if record.collection == "sentinel-1-grd":
         mode = record.identifiers["mode"]
         return f"/eodata/Sentinel-1/SAR/{mode}_GRDH_1S/{day}/{record.name}"
-    level = "L2A_N0500" if record.baseline == "05.00" else "L2A"
-    return f"/eodata/Sentinel-2/MSI/{level}/{day}/{record.name}"
+    level = "L1C" if record.collection == "sentinel-2-l1c" else "L2A"
+    again = "_N0500" if record.baseline == "05.00" else ""
+    return f"/eodata/Sentinel-2/MSI/{level}{again}/{day}/{record.name}"
 
 
 def _attributes(record: Record) -> list[dict[str, Any]]:
@@ -287,18 +290,19 @@ def _attributes(record: Record) -> list[dict[str, Any]]:
         "beginningDateTime": iso(record.start),
         "endingDateTime": iso(record.stop),
     }
-    if record.collection == "sentinel-2-l2a":
+    kind = "S2MSI1C" if record.collection == "sentinel-2-l1c" else "S2MSI2A"
+    if record.tile:
         own = {
             "tileId": record.tile,
             "cloudCover": record.cloud,
             "datastripId": record.identifiers["datastrip"],
             "productGroupId": record.identifiers["datatake"],
             "operationalMode": record.identifiers["datatake_type"],
-            "processingLevel": "S2MSI2A",
+            "processingLevel": kind,
             "processorVersion": record.baseline,
             "platformShortName": "SENTINEL-2",
             "instrumentShortName": "MSI",
-            "productType": "S2MSI2A",
+            "productType": kind,
         }
     else:
         own = {

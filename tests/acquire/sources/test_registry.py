@@ -19,13 +19,13 @@ from typer.testing import CliRunner
 
 from eo_pipeline import cli_sources
 from eo_pipeline.acquire.fetch import Fetcher
-from eo_pipeline.acquire.folders import WantedBands
 from eo_pipeline.acquire.products import Query
 from eo_pipeline.acquire.screening import Region
 from eo_pipeline.acquire.sources.cdse import CdseArchive
 from eo_pipeline.acquire.sources.registry import known_sources, open_archive, open_archives, season_query
 from eo_pipeline.acquire.sources.stac import StacArchive
 from eo_pipeline.acquire.transport import Transport
+from eo_pipeline.acquire.wanted import WantedBands
 from eo_pipeline.errors import ArchiveError, SeasonFileError
 from eo_pipeline.season import Season, read_season
 from eo_pipeline.season_source import KINDS
