@@ -179,5 +179,14 @@ def test_a_run_says_which_scenes_it_goes_on_without(twin: Twin, tmp_path: Path) 
         done = eo("run", season, "--workers", 0, "--json")
         assert "1 of 4 scenes could not be fetched" in done.stderr
         assert f"not fetched: S2A_MSIL2A_{gone}" in done.stderr
-        assert verify(Path(json.loads(done.stdout)["run"])).simulated
+        folder = Path(json.loads(done.stdout)["run"])
+        assert verify(folder).simulated
+        # the record and the report name it, with what the ledger says of it
+        inputs = json.loads((folder / "run.json").read_text(encoding="utf-8"))["inputs"]
+        (row,) = [row for row in inputs if row["role"] == "skipped" and row.get("state") == "failed"]
+        assert gone in row["path"] and row["rejected"] is True
+        assert (row["tile"], row["date"], row["provider"]) == ("48SWE", "2026-06-17", "cdse")
+        assert "offline" in row["reason"] and "[source] fallback" in row["reason"]
+        assert gone not in str([row for row in inputs if row["role"] == "scene"])
+        assert row["path"] in (folder / "report.html").read_text(encoding="utf-8")
         eo("fetch", season, "--json", code=1)
