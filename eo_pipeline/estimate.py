@@ -8,8 +8,9 @@ from typing import Final
 from eo_pipeline.plan import Plan
 from eo_pipeline.tasks import Task
 
-#: Nanoseconds of one core (AMD EPYC of 2023) for a pixel: of a scene, of a band of a scene, of a pass of
-#: Sentinel-1, of a step, of a band and step ("fill"), or of an index and step. Measured by `benchmarks/stages.py` on the twin.
+#: Nanoseconds of one core (AMD EPYC of 2023) for a pixel: of a scene ("mask"), of a band of a scene
+#: ("ingest"), of a pass of Sentinel-1 ("radar"), of a band and step ("fill"), of an index and step ("index",
+#: "curves", "publish"), of a step, or once ("terrain"). Measured by `benchmarks/stages.py` on the twin.
 NANOSECONDS: Final[Mapping[str, float]] = {
     "mask": 5,
     "mask jp2": 32,
