@@ -11,17 +11,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from loopback_s3 import ENVIRONMENT, make_bucket, s3_server
 from rasterio.transform import from_origin
 from seasons import ORIGIN, PIXEL, TOML, TinySeason, lonlat, make_season, scene, write_raster
 from typer.testing import CliRunner
 
 from eo_pipeline.cli import app
+from eo_pipeline.cube.gaps import FILLED
 from eo_pipeline.cube.store import NODATA, TileStore
 from eo_pipeline.engine import Engine
 from eo_pipeline.errors import EOPipelineError, SeasonFileError
 from eo_pipeline.plan import make_plan
 from eo_pipeline.run import SeasonRun
 from eo_pipeline.season import read_season
+from eo_pipeline.storage import Folder
 
 SIZE = 48
 MASK = '[[source.mask]]\nband = "SCL"\nclear = [4, 5]\n'
@@ -270,3 +273,25 @@ def test_the_twins_ground_comes_into_both_of_its_tiles(tmp_path: Path) -> None:
         expected = np.rint(dem[(rows + row)[inside], (cols + col)[inside]])
         np.testing.assert_array_equal(heights[inside], expected)
         assert facts["terrain"][name]["missing_share"] == round(1 - float(inside.mean()), 4)
+
+
+@pytest.mark.slow
+def test_in_a_bucket_terrain_and_fill_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers of their own that write to S3, and this process that writes to a folder."""
+    season = make(tmp_path)
+    season.rewrite("[output]\n", '[cube]\nfill = "linear"\n\n[output]\n')
+    good("ingest", season.toml, "--workers", 0, "--json")
+    local = TileStore(season.root / STORE)
+    with s3_server(tmp_path / "server.log") as endpoint:
+        for name, value in (ENVIRONMENT | {"AWS_ENDPOINT_URL": endpoint}).items():
+            monkeypatch.setenv(name, value)
+        make_bucket(endpoint, "crops")
+        good("ingest", season.toml, "--workers", 2, "--block", 32, "--work", "s3://crops/work", "--json")
+        remote = TileStore(Folder.of("s3://crops/work/tiny-2026/cube/all.zarr"))
+        for name in ("elevation", "slope", "aspect", FILLED):
+            np.testing.assert_array_equal(remote.read(name), local.read(name), err_msg=name)
+        good("cube", "export", remote.path.url, "--index", "slope", "--out", tmp_path / "slope.tif")
+        # without the key the array goes, there too
+        season.rewrite('[cube]\nfill = "linear"\n\n', "")
+        good("ingest", season.toml, "--workers", 0, "--block", 32, "--work", "s3://crops/work", "--json")
+        assert FILLED not in TileStore(remote.path).group
