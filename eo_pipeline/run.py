@@ -180,6 +180,7 @@ class SeasonRun:
         stores = {tile.name: TileStore(self.stages.store(tile)) for tile in self.plan.tiles}
         for name, steps in changing.items():
             if steps:
+                self._drop_filled(name)
                 stores[name].begin(sorted(steps))
         yield
         # every task is done now: also the steps that a run killed before its commit left open are whole
@@ -219,19 +220,26 @@ class SeasonRun:
         tasks = self.stages.fill(self.kept)
         for tile in self.plan.tiles:
             store = TileStore(self.stages.store(tile))
-            if tasks:
-                require_filled(store, tile.layout)
-            elif store.folder.exists(f"{FILLED}/zarr.json"):
-                # nothing would keep it up to date
-                self.plan.work.delete_tree(f"tasks/fill/{tile.name}")
-                store.folder.delete_tree(FILLED)
+            if not tasks:
+                self._drop_filled(tile.name)  # nothing would keep it up to date
+                continue
+            require_filled(store, tile.layout)
+            if len(done_results(own := [t for t in tasks if t.tile == tile.name])) < len(own):
+                store.begin(range(len(tile.layout.steps)))
         if not tasks:
             return {}
         counts = {tile.name: dict.fromkeys(("seen", "filled", "left"), 0) for tile in self.plan.tiles}
         for task, result in zip(tasks, self._run("fill", tasks), strict=True):
             for name in counts[task.tile]:
                 counts[task.tile][name] += int(result[name])
+        for tile in self.plan.tiles:
+            TileStore(self.stages.store(tile)).commit(range(len(tile.layout.steps)))
         return counts
+
+    def _drop_filled(self, tile: str) -> None:
+        """Take the filled bands out of a cube: they are of other views than it has, or will have."""
+        self.plan.work.delete_tree(f"tasks/fill/{tile}")
+        self.plan.work.delete_tree(f"cube/{tile}.zarr/{FILLED}")
 
     @functools.cached_property
     def indices(self) -> None:

@@ -5,6 +5,7 @@ They do not change with time. As features of a crop map they stand beside each s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -105,9 +106,9 @@ def mosaic(dem: Sequence[Path]) -> str:
                 f"{path} has no coordinate reference system. Add it with `gdal_edit.py -a_srs`."
             )
         first = first or like
-        if not (
-            like[0] == first[0] and like[3] == first[3] and np.allclose(like[1:3], first[1:3], rtol=1e-6)
-        ):
+        usual, own = (math.nan if item[3] is None else item[3] for item in (first, like))
+        same = like[0] == first[0] and (usual == own or (math.isnan(usual) and math.isnan(own)))
+        if not (same and np.allclose(like[1:3], first[1:3], rtol=1e-6)):
             raise SourceError(
                 f"{path} does not fit {dem[0]}: CRS, pixel size and nodata must be the same. Bring the "
                 "elevation model into one file with gdalwarp, and name that."
@@ -133,11 +134,11 @@ def mosaic(dem: Sequence[Path]) -> str:
             f"{frame}{void}</ComplexSource>"
         )
     # between files there may be nothing, also where they name no value for that
-    void = "-9999" if nodata is None else repr(nodata)
+    gap = "-9999" if nodata is None else repr(nodata)
     return (
         f'<VRTDataset rasterXSize="{width}" rasterYSize="{height}"><SRS>{escape(crs.to_wkt())}</SRS>'
         f"<GeoTransform>{left!r}, {wide!r}, 0, {top!r}, 0, {-high!r}</GeoTransform>"
-        f'<VRTRasterBand dataType="Float32" band="1"><NoDataValue>{void}</NoDataValue>{"".join(sources)}'
+        f'<VRTRasterBand dataType="Float32" band="1"><NoDataValue>{gap}</NoDataValue>{"".join(sources)}'
         "</VRTRasterBand></VRTDataset>"
     )
 

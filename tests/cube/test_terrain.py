@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
@@ -172,6 +173,22 @@ def test_features_are_metres_degrees_and_directions(tmp_path: Path) -> None:
     assert values["SLOPE"][3, 3] == pytest.approx(np.degrees(np.arctan(0.2)), abs=0.01)
     assert (values["ASPECT_N"][3, 3], values["ASPECT_E"][3, 3]) == (1.0, 0.0)
     assert (values["SLOPE"][3, 25], values["ASPECT_N"][3, 25], values["ASPECT_E"][3, 25]) == (0, 0, 0)
+
+
+def test_void_may_be_written_as_not_a_number(tmp_path: Path) -> None:
+    heights = np.full((60, 120), 1500.0)
+    heights[10:20, 10:20] = np.nan
+    grid = _grid(500_100.0, 3_999_900.0, size=60)
+    halves = [
+        _write(tmp_path / f"{n}.tif", half, left=500_000.0 + n * 60 * 25, nodata=math.nan)
+        for n, half in enumerate(np.split(heights, 2, axis=1))
+    ]
+    (tmp_path / "one").mkdir()
+    whole = _write(tmp_path / "one/dem.tif", heights, nodata=math.nan)
+    found, _ = _ground(halves, grid, tmp_path)
+    expected, _ = _ground([whole], grid, tmp_path / "one")
+    assert (found["elevation"] == NODATA).any()
+    np.testing.assert_array_equal(found["elevation"], expected["elevation"])
 
 
 def test_an_unfit_model_is_refused(tmp_path: Path) -> None:

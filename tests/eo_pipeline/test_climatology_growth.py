@@ -83,7 +83,7 @@ def this(past: Path, tmp_path: Path) -> TinySeason:
 
 def test_each_pixel_is_held_against_its_own_past(this: TinySeason) -> None:
     plan = json.loads(good("plan", this.toml, "--json"))
-    assert plan["tasks"]["growth"] == {"to_do": 1, "all": 1}
+    assert plan["tasks"]["growth"]["to_do"] == 1
     good("run", this.toml, "--workers", 0, "--json")
     folder = this.root / "runs/tiny-2026"
     with rasterio.open(folder / "growth/all/growth.tif") as raster:

@@ -81,8 +81,9 @@ def test_a_task_that_takes_every_worker_with_it_is_told_by_its_name(engine: Engi
     assert "tile t, block b3 failed (3 workers were killed by it" in str(error.value)
     assert "smaller --block" in str(error.value)
     assert (tmp_path / "deaths").read_text() == "xxx"
-    # its neighbours on the workers that died are done, and kept
-    assert sorted(done_results(work_tasks(tmp_path, 12))) == [n for n in range(12) if n != 3]
+    # those that had nothing to do with it are done, and kept; a neighbour may be suspected as well
+    done = done_results(work_tasks(tmp_path, 12))
+    assert 3 not in done and len(done) >= 8
     engine.run("stage", work_tasks(tmp_path, 12))
     assert Counter(calls(tmp_path))[3] == 1 and len(files(tmp_path)) == 12
 

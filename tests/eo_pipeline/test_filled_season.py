@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,10 @@ from eo_pipeline.cube.export import quicklook
 from eo_pipeline.cube.gaps import FILLED, GapRule, fill_gaps
 from eo_pipeline.cube.store import NODATA, TileStore
 from eo_pipeline.cube.view import CubeView
+from eo_pipeline.engine import Engine, Progress
 from eo_pipeline.errors import SeasonFileError
+from eo_pipeline.plan import make_plan
+from eo_pipeline.run import SeasonRun
 from eo_pipeline.season import read_season
 
 SIZE = 48
@@ -46,6 +51,16 @@ def refused(*arguments: object) -> str:
     code, out, err = eo(*arguments)
     assert code == 2, out
     return err
+
+
+def stop_at(stage: str) -> Callable[[Progress], None]:
+    """Ctrl-C when a stage begins."""
+
+    def tell(progress: Progress) -> None:
+        if progress.stage == stage:
+            raise KeyboardInterrupt
+
+    return tell
 
 
 def tasks(season: TinySeason) -> dict[str, dict[str, int]]:
@@ -86,7 +101,7 @@ def test_ingest_plan_and_info_tell_of_it(tmp_path: Path) -> None:
     season = make(tmp_path)
     plain = json.loads(good("plan", make_season(tmp_path / "plain", size=SIZE).toml, "--json"))
     plan = json.loads(good("plan", season.toml, "--json"))
-    assert plan["tasks"]["fill"] == {"to_do": 1, "all": 1} and plain["tasks"]["fill"]["all"] == 0
+    assert plan["tasks"]["fill"]["to_do"] == 1 and plain["tasks"]["fill"]["all"] == 0
     assert plan["disk_bytes"] - plain["disk_bytes"] == SIZE * SIZE * 18 * 3 * 2
     counts = json.loads(good("ingest", season.toml, "--workers", 0, "--json"))["filled"]["all"]
     store = TileStore(season.root / STORE)
@@ -118,6 +133,35 @@ def test_only_what_changed_is_filled_again(tmp_path: Path) -> None:
     np.testing.assert_array_equal(after, believed(TileStore(season.root / STORE)))
 
 
+def test_a_run_stopped_before_filling_leaves_no_old_values(tmp_path: Path) -> None:
+    season = make(tmp_path)
+    good("ingest", season.toml, "--workers", 0, "--json")
+    os.utime(sorted(season.scenes.iterdir())[5], (1, 1))
+    job = SeasonRun(make_plan(read_season(season.toml)), Engine(workers=0))
+    with job.alone():
+        _ = job.verdicts  # and here it is killed
+    out = tmp_path / "x.tif"
+    export = ("cube", "export", season.toml, "--date", "2026-03-25", "--filled", "--out", out)
+    assert "has no filled bands" in refused(*export)
+    good("ingest", season.toml, "--workers", 0, "--json")
+    good(*export)
+
+
+def test_while_filled_by_another_rule_a_cube_is_not_whole(tmp_path: Path) -> None:
+    season = make(tmp_path)
+    good("ingest", season.toml, "--workers", 0, "--json")
+    season.rewrite('"linear"', '"smooth"')
+    job = SeasonRun(make_plan(read_season(season.toml)), Engine(workers=0, on_progress=stop_at("fill")))
+    with pytest.raises(KeyboardInterrupt), job.alone():
+        _ = job.filled
+    refusal = refused(
+        "cube", "export", season.toml, "--index", "B04", "--filled", "--out", tmp_path / "x.tif"
+    )
+    assert "is being updated" in refusal
+    good("ingest", season.toml, "--workers", 0, "--json")
+    TileStore(season.root / STORE).require_whole()
+
+
 def test_without_the_key_no_old_array_is_left_behind(tmp_path: Path) -> None:
     season = make(tmp_path)
     good("ingest", season.toml, "--workers", 0, "--json")
@@ -129,7 +173,7 @@ def test_without_the_key_no_old_array_is_left_behind(tmp_path: Path) -> None:
         "cube", "export", season.toml, "--index", "B04", "--filled", "--out", tmp_path / "x.tif"
     )
     season.rewrite("[output]\n", FILL)
-    assert tasks(season)["fill"] == {"to_do": 1, "all": 1}
+    assert tasks(season)["fill"]["to_do"] == 1
     good("ingest", season.toml, "--workers", 0, "--json")
     np.testing.assert_array_equal(TileStore(season.root / STORE).read(FILLED), first)
 

@@ -96,7 +96,7 @@ def test_plan_ingest_and_info_tell_of_it(tmp_path: Path) -> None:
     season = make(tmp_path)
     plan = json.loads(good("plan", season.toml, "--json"))
     plain = json.loads(good("plan", make_season(tmp_path / "plain", size=SIZE, dates=6).toml, "--json"))
-    assert plan["tasks"]["terrain"] == {"to_do": 1, "all": 1} and plain["tasks"]["terrain"]["all"] == 0
+    assert plan["tasks"]["terrain"]["to_do"] == 1 and plain["tasks"]["terrain"]["all"] == 0
     assert plan["disk_bytes"] - plain["disk_bytes"] == SIZE * SIZE * 6
     assert plan["tiles"][0]["dem_reach"] == pytest.approx(46 / 48) and plain["tiles"][0]["dem_reach"] is None
     assert "The elevation model reaches 96% of all" in good("plan", season.toml)
@@ -200,11 +200,12 @@ def test_a_map_may_be_made_of_the_ground(tmp_path: Path, monkeypatch: pytest.Mon
     other = classified(23, tmp_path / "b")
     again = TileStore(other.stages.store(other.plan.tiles[0])).read("crop_type")
     np.testing.assert_array_equal(again, mapped)
-    assert job.stages.left()["train"][0] == 0
+    assert job.stages.left()["train"][0] == []
     write_dem(tmp_path / "dem/dem.tif", 1500 + 90.0 * (season.classes == 1))
     os.utime(tmp_path / "dem/dem.tif", (1, 1))
     left = SeasonRun(make_plan(job.plan.season), Engine(workers=0)).stages.left()
-    assert [left[name][0] for name in ("terrain", "train", "classify", "ingest", "screen")] == [1, 1, 1, 0, 0]
+    counts = [len(left[name][0]) for name in ("terrain", "train", "classify", "ingest", "screen")]
+    assert counts == [1, 1, 1, 0, 0]
     season.rewrite('[source.terrain]\ndem = "dem/dem.tif"\n', "")
     with pytest.raises(SeasonFileError, match=r"\[classify\] features names ELEVATION.*\[source.terrain\]"):
         make_plan(read_season(season.toml))
