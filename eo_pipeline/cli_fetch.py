@@ -118,17 +118,17 @@ def _plan(
     rate: float | None,
     options: FetchOptions,
 ) -> dict[_Words, FetchPlan]:
-    from eo_pipeline.acquire.season_fetch import plan_level1c, plan_radar, plan_season
+    from eo_pipeline.acquire.season_fetch import level1c_fetcher, radar_fetcher, scene_fetcher
 
-    plans: dict[_Words, FetchPlan | None] = {}
+    plans: dict[_Words, FetchPlan] = {}
     if archives or not radar:
-        plan = plan_season(season, archives, bytes_per_s=rate, options=options)
-        plans[_Words.SENTINEL2] = plan
-        scenes = plan.completeness
-        plans[_Words.LEVEL1C] = plan_level1c(season, archives, scenes, bytes_per_s=rate, options=options)
+        scenes = scene_fetcher(season, archives, options=options).plan(bytes_per_s=rate)
+        plans[_Words.SENTINEL2] = scenes
+        if level1c := level1c_fetcher(season, archives, scenes.completeness, options=options):
+            plans[_Words.LEVEL1C] = level1c.plan(bytes_per_s=rate)
     if radar:
-        plans[_Words.SENTINEL1] = plan_radar(season, radar, bytes_per_s=rate, options=options)
-    return {words: plan for words, plan in plans.items() if plan is not None}
+        plans[_Words.SENTINEL1] = radar_fetcher(season, radar, options=options).plan(bytes_per_s=rate)
+    return plans
 
 
 def _fetch(
@@ -138,7 +138,7 @@ def _fetch(
     on_progress: Callable[[FetchProgress], None],
     options: FetchOptions,
 ) -> dict[_Words, Completeness]:
-    from eo_pipeline.acquire.season_fetch import fetch_level1c, fetch_radar, fetch_season
+    from eo_pipeline.acquire.season_fetch import level1c_fetcher, radar_fetcher, scene_fetcher
     from eo_pipeline.scenes.proofs import prover
 
     results: dict[_Words, Completeness] = {}
@@ -151,13 +151,12 @@ def _fetch(
 
     if archives or not radar:
         prove = prover(season.source.root)
-        scenes = fetch_season(season, archives, prove=prove, on_progress=on_progress, options=options)
+        scenes = scene_fetcher(season, archives, prove=prove, options=options).run(on_progress)
         results[_Words.SENTINEL2] = scenes
-        level1c = fetch_level1c(season, archives, scenes, on_progress=on_progress, options=left())
-        if level1c is not None:
-            results[_Words.LEVEL1C] = level1c
+        if level1c := level1c_fetcher(season, archives, scenes, options=left()):
+            results[_Words.LEVEL1C] = level1c.run(on_progress)
     if radar:
-        results[_Words.SENTINEL1] = fetch_radar(season, radar, on_progress=on_progress, options=left())
+        results[_Words.SENTINEL1] = radar_fetcher(season, radar, options=left()).run(on_progress)
     return results
 
 

@@ -16,7 +16,7 @@ from eo_pipeline.acquire.observations import Observation, choose
 from eo_pipeline.acquire.products import Archive, Query
 from eo_pipeline.acquire.screening import read_region
 from eo_pipeline.acquire.searching import Search
-from eo_pipeline.acquire.season_fetch import fetch_level1c, fetch_radar, fetch_season
+from eo_pipeline.acquire.season_fetch import level1c_fetcher, radar_fetcher, scene_fetcher
 from eo_pipeline.acquire.sources.registry import open_archives, open_radar
 from eo_pipeline.acquire.transport import Transport
 from eo_pipeline.errors import ArchiveError, told_by
@@ -67,16 +67,16 @@ def acquire(
         transport = Transport()
         stack.callback(transport.session.close)
         archives = open_archives(season, transport=transport)
-        results: list[Completeness | None] = []
+        results: list[Completeness] = []
         if fetch and archives:
             prove = prover(season.source.root)
-            scenes = fetch_season(season, archives, prove=prove, on_progress=on_progress)
-            results.append(scenes)
-            results.append(fetch_level1c(season, archives, scenes, on_progress=on_progress))
+            results.append(scene_fetcher(season, archives, prove=prove).run(on_progress))
+            if level1c := level1c_fetcher(season, archives, results[0]):
+                results.append(level1c.run(on_progress))
         if fetch and (radar := open_radar(season, transport=transport)):
-            results.append(fetch_radar(season, radar, on_progress=on_progress))
+            results.append(radar_fetcher(season, radar).run(on_progress))
         if on_result is not None:
-            for result in filter(None, results):
+            for result in results:
                 on_result(result)
         return _where_they_are(season, archives, on_note) if windows else None
 

@@ -124,6 +124,27 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def sync_file(path: Path) -> None:
+    """Make the bytes of a file survive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_whole(target: Path, text: str) -> None:
+    """Write a small file whole or not at all."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = beside(target, f".{os.getpid()}.{os.urandom(4).hex()}.partial")
+    with draft.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(target)
+    sync_folder(target.parent)
+
+
 class Download:
     """The state of one `Transport.download`."""
 
@@ -323,11 +344,7 @@ class Download:
         check_digest(self._partial, self._checksums)
 
     def _finish(self) -> None:
-        handle = os.open(self._partial, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        sync_file(self._partial)
         # in this order: a file that has its name is not looked at again, nor is what lies beside it
         self._sidecar.unlink(missing_ok=True)
         self._partial.replace(self._target)

@@ -22,7 +22,7 @@ from eo_pipeline.acquire.pacing import StoppedError, watched
 from eo_pipeline.acquire.products import Archive, Product, Query
 from eo_pipeline.acquire.quarantine import reason_of, set_aside
 from eo_pipeline.acquire.searching import Search
-from eo_pipeline.acquire.wanted import QuarantinedError, Wanted
+from eo_pipeline.acquire.wanted import Errand, QuarantinedError, Wanted
 from eo_pipeline.errors import ArchiveError, SourceError, told_by
 
 
@@ -307,7 +307,7 @@ class Fetcher:
                 estimate.check_room(self._root, accounts.left(item.key), self._options.margin_bytes, None)
                 folder = self._folder(product.group, product.name)
                 try:
-                    outcome = self._wanted.bring(
+                    errand = Errand(
                         archive,
                         product,
                         ledger,
@@ -316,6 +316,7 @@ class Fetcher:
                         part=bool(item.whole),
                         on_sizes=lambda left: accounts.set_left(item.key, left),
                     )
+                    outcome = self._wanted.bring(errand)
                 except (StoppedError, DiskFullError):
                     accounts.change(ledger, item, "missing", "stopped before its end")
                     raise

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from eo_pipeline.acquire.checks import DamagedError, Entry, Verdict, check_zip, read_manifest, verify
-from eo_pipeline.acquire.download import beside, sync_folder
+from eo_pipeline.acquire.download import beside, write_whole
 from eo_pipeline.acquire.ledger import Ledger
 from eo_pipeline.acquire.products import METADATA, Archive, Product, RemoteFile
 from eo_pipeline.errors import ArchiveError
@@ -79,9 +79,6 @@ class ProductFolder:
     @property
     def bytes(self) -> int:
         return sum(file["size"] for file in self._files.values())
-
-    def check_names(self) -> None:
-        check_names(self._product)
 
     def path_of(self, key: str) -> Path:
         return self._folder / str(self._files[key]["path"])
@@ -204,18 +201,8 @@ class ProductFolder:
             {"id": self._product.id, "properties": dict(self._product.properties)}, default=str,
             ensure_ascii=False, sort_keys=True,
         )  # fmt: skip
-        target = self._folder / "item.json"
-        write_whole(target, text)
-        place = target.relative_to(self._ledger.root).as_posix()
-        size, verdict = target.stat().st_size, verify(target)
-        self._ledger.put_file(
-            place, key=_ITEM, source=self._archive.name, state="done", size=size,
-            blake3=verdict.digests["blake3"], proof="written here",
-        )  # fmt: skip
-        self._files[_ITEM] = {
-            "key": _ITEM, "path": "item.json", "size": size, "blake3": verdict.digests["blake3"],
-            "proof": "written here",
-        }  # fmt: skip
+        write_whole(self._folder / "item.json", text)
+        self._adopt(_ITEM, "item.json", proof="written here")
 
     def _unpack_whole(self, keys: Sequence[str]) -> bool:
         """Sources without single files: the whole zip, of which what is wanted is unpacked."""
@@ -245,23 +232,22 @@ class ProductFolder:
                 with archive.open(member) as source, draft.open("wb") as sink:
                     shutil.copyfileobj(source, sink)
                 draft.replace(target)
-                self._adopt(key, "/".join(parts), target)
+                self._adopt(key, "/".join(parts), proof="zip-crc")
         if lost := [key for key in keys if key not in self._files]:
             raise ArchiveError(f"{self._archive.name}: {self._product.name} holds no {', '.join(lost)}.")
         packed.unlink(missing_ok=True)
         return True
 
-    def _adopt(self, key: str, path: str, target: Path) -> None:
-        verdict = verify(target)
+    def _adopt(self, key: str, path: str, *, proof: str) -> None:
+        """Enter a file that lies in the folder already."""
+        target = self._folder / path
+        digest = verify(target).digests["blake3"]
         place = target.relative_to(self._ledger.root).as_posix()
         size = target.stat().st_size
         self._ledger.put_file(
-            place, key=key, source=self._archive.name, state="done", size=size,
-            blake3=verdict.digests["blake3"], proof="zip-crc",
-        )  # fmt: skip
-        self._files[key] = {
-            "key": key, "path": path, "size": size, "blake3": verdict.digests["blake3"], "proof": "zip-crc"
-        }  # fmt: skip
+            place, key=key, source=self._archive.name, state="done", size=size, blake3=digest, proof=proof
+        )
+        self._files[key] = {"key": key, "path": path, "size": size, "blake3": digest, "proof": proof}
 
     def mark(self, observation: str) -> None:
         write_mark(
@@ -304,15 +290,3 @@ def sweep(folder: Path) -> None:
                 os.kill(int(writer[1]), 0)
             except ProcessLookupError:
                 left.unlink(missing_ok=True)
-
-
-def write_whole(target: Path, text: str) -> None:
-    """Write a small file whole or not at all."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = beside(target, f".{os.getpid()}.{os.urandom(4).hex()}.partial")
-    with draft.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(target)
-    sync_folder(target.parent)

@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-from eo_pipeline.acquire.folders import write_whole
+from eo_pipeline.acquire.download import write_whole
 from eo_pipeline.acquire.products import Product
 from eo_pipeline.errors import ArchiveError
 

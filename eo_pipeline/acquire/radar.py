@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 import numpy as np
 
 from eo_pipeline.acquire.checks import DamagedError, verify
-from eo_pipeline.acquire.download import beside, locked, sync_folder, writing
-from eo_pipeline.acquire.folders import check_names, read_mark, write_mark, write_whole
+from eo_pipeline.acquire.download import beside, locked, sync_file, sync_folder, write_whole, writing
+from eo_pipeline.acquire.folders import check_names, read_mark, write_mark
 from eo_pipeline.acquire.ledger import FileRow, Ledger
 from eo_pipeline.acquire.parts import Copy, Part
 from eo_pipeline.acquire.products import Archive, Product, RemoteFile
 from eo_pipeline.acquire.screening import Region
-from eo_pipeline.acquire.wanted import Outcome
+from eo_pipeline.acquire.wanted import Errand, Outcome
 from eo_pipeline.errors import ArchiveError
 
 if TYPE_CHECKING:
@@ -100,19 +100,9 @@ class WantedPasses:
         metres = common * _METRES**2 * math.cos(math.radians(float(box.centroid.y)))
         return round(metres / 100 * _PIXEL_BYTES * (len(sizes) or len(_POLARISATIONS)))
 
-    def bring(
-        self,
-        archive: Archive,
-        product: Product,
-        ledger: Ledger,
-        folder: Path,
-        *,
-        observation: str,
-        part: bool,
-        on_sizes: Callable[[int], None],
-    ) -> Outcome:
+    def bring(self, errand: Errand) -> Outcome:
         """See `Wanted.bring`."""
-        del part, on_sizes  # slices that follow each other are passes of their own
+        archive, product, ledger, folder = errand.archive, errand.product, errand.ledger, errand.folder
         check_names(product)
         if not isinstance(archive, Parted):
             raise ArchiveError(f"{archive.name} gives whole files only; take planetary-computer for radar.")
@@ -133,7 +123,7 @@ class WantedPasses:
              "proof": row.proof}
             for row in rows
         ]  # fmt: skip
-        write_mark(folder, product, listed, observation=observation, source=archive.name, area=box)
+        write_mark(folder, product, listed, observation=errand.observation, source=archive.name, area=box)
         return Outcome(sum(row.size or 0 for row in rows), 0.0)
 
 
@@ -178,7 +168,9 @@ def _one(
                 seen = _write(raster, window, stripes, draft, _text(box))
             if not seen and file.key == _POLARISATIONS[0]:
                 raise _NothingError("no data")
-            _to_disk(draft, target)
+            sync_file(draft)
+            draft.replace(target)
+            sync_folder(folder)
             verdict = verify(target)
         except _NothingError as nothing:
             copy.remove()
@@ -312,17 +304,6 @@ def _cut_to(path: Path) -> str:
 
 def _text(box: Box) -> str:
     return " ".join(f"{value:.6f}" for value in box)
-
-
-def _to_disk(draft: Path, target: Path) -> None:
-    """Give a draft its name, when it is safe on the disk."""
-    handle = os.open(draft, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-    draft.replace(target)
-    sync_folder(target.parent)
 
 
 # ---- its item --------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from eo_pipeline.acquire.estimate import wanted_bytes
-from eo_pipeline.acquire.folders import ProductFolder, is_complete
+from eo_pipeline.acquire.folders import ProductFolder, check_names, is_complete
 from eo_pipeline.acquire.ledger import Ledger
 from eo_pipeline.acquire.products import LEVEL1C_METADATA, METADATA, Archive, Product
 from eo_pipeline.acquire.screening import Region, screen_file
@@ -34,6 +34,29 @@ class Outcome:
     reason: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """One product to bring from an archive into its own `folder`.
+
+    `part`: it is a part of an observation, and what it does not show lies in another part. `on_sizes` is told
+    how many bytes are to come, once the source has told the sizes.
+    """
+
+    archive: Archive
+    product: Product
+    ledger: Ledger
+    folder: Path
+    observation: str
+    part: bool
+    on_sizes: Callable[[int], None]
+
+    @property
+    def work(self) -> ProductFolder:
+        """The folder to bring files into; refused where a name leads out of it."""
+        check_names(self.product)
+        return ProductFolder(self.archive, self.product, self.ledger, self.folder)
+
+
 class Wanted(Protocol):
     """What is wanted of each product, and how it comes. `region` is the ground that counts; a product of
     which more than `max_cloud` percent are hidden is left out.
@@ -52,28 +75,9 @@ class Wanted(Protocol):
         """How many bytes it will be, as far as the source tells."""
         ...
 
-    def bring(
-        self,
-        archive: Archive,
-        product: Product,
-        ledger: Ledger,
-        folder: Path,
-        *,
-        observation: str,
-        part: bool,
-        on_sizes: Callable[[int], None],
-    ) -> Outcome:
+    def bring(self, errand: Errand) -> Outcome:
         """Fetch one product, as far as it is worth it; every file is tried even where one before it failed,
         so that the next call has less to do.
-
-        Parameters
-        ----------
-        folder
-            The product's own.
-        part
-            It is a part of an observation: what it does not show lies in another part.
-        on_sizes
-            Told how many bytes are to come, once the source has told the sizes.
 
         Raises
         ------
@@ -111,30 +115,19 @@ class WantedBands:
         """See `Wanted.bytes`."""
         return wanted_bytes(product, (*self.first(product), *self.bands))
 
-    def bring(
-        self,
-        archive: Archive,
-        product: Product,
-        ledger: Ledger,
-        folder: Path,
-        *,
-        observation: str,
-        part: bool,
-        on_sizes: Callable[[int], None],
-    ) -> Outcome:
+    def bring(self, errand: Errand) -> Outcome:
         """See `Wanted.bring`: what describes a product and its SCL first, the bands if these are worth it."""
-        work = ProductFolder(archive, product, ledger, folder)
-        work.check_names()
-        work.describe(self.first(product))
+        work = errand.work
+        work.describe(self.first(errand.product))
         screening = screen_file(work.path_of(SCL), self.region)
-        if part:
+        if errand.part:
             screening = screening.of_part()
         if reason := screening.reason(self.max_cloud, self.region.what):
             return Outcome(work.bytes, screening.share, reason)
-        work.bands(self.bands, on_sizes)
-        if self.prove is not None and (doubt := self.prove(folder, archive.name)):
+        work.bands(self.bands, errand.on_sizes)
+        if self.prove is not None and (doubt := self.prove(errand.folder, errand.archive.name)):
             raise QuarantinedError(doubt)
-        work.mark(observation)
+        work.mark(errand.observation)
         return Outcome(work.bytes, screening.share)
 
 
@@ -159,22 +152,10 @@ class WantedLevel1C:
         """See `Wanted.bytes`."""
         return wanted_bytes(product, (*LEVEL1C_METADATA, *LEVEL1C_BANDS))
 
-    def bring(
-        self,
-        archive: Archive,
-        product: Product,
-        ledger: Ledger,
-        folder: Path,
-        *,
-        observation: str,
-        part: bool,
-        on_sizes: Callable[[int], None],
-    ) -> Outcome:
+    def bring(self, errand: Errand) -> Outcome:
         """See `Wanted.bring`."""
-        del part
-        work = ProductFolder(archive, product, ledger, folder)
-        work.check_names()
+        work = errand.work
         work.describe(LEVEL1C_METADATA)
-        work.bands(LEVEL1C_BANDS, on_sizes)
-        work.mark(observation)
+        work.bands(LEVEL1C_BANDS, errand.on_sizes)
+        work.mark(errand.observation)
         return Outcome(work.bytes, None)

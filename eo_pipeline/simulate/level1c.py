@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from eo_pipeline.simulate import canopy, safe, safe_xml
 from eo_pipeline.simulate.landscape import Grid
-from eo_pipeline.simulate.orbits import TILES, Bools, MgrsTile, Overpass
+from eo_pipeline.simulate.orbits import Bools, MgrsTile, Overpass
 from eo_pipeline.simulate.safe_xml import ProductFacts
 from eo_pipeline.simulate.scenes import Scene
 
@@ -42,13 +42,10 @@ def write_products(
     scene: Scene, overpass: Overpass, grid: Grid, folder: Path, *, baseline: str
 ) -> tuple[str, ...]:
     """Write the L1C product of each tile that the overpass saw anything of; names of the products."""
-    names = []
-    seen = overpass.seen(grid)
-    for tile in TILES:
-        top, bottom = tile.window(grid)
-        if bottom > top and seen[top:bottom].any():
-            names.append(_write(scene, overpass, tile, grid, folder, baseline=baseline, seen=seen))
-    return tuple(names)
+    return tuple(
+        _write(scene, overpass, tile, grid, folder, baseline=baseline, seen=seen)
+        for tile, seen in safe.tiles_seen(overpass, grid)
+    )
 
 
 def _write(

@@ -5,7 +5,7 @@ A product's raster is a window of its tile: as large as the piece, not as the ti
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,13 +38,19 @@ def write_products(
 
     Where the tiles overlap they hold the same numbers: it is the same ground in the same second.
     """
-    names = []
+    return tuple(
+        _write(scene, overpass, tile, grid, folder, baseline=baseline, seen=seen)
+        for tile, seen in tiles_seen(overpass, grid)
+    )
+
+
+def tiles_seen(overpass: Overpass, grid: Grid) -> Iterator[tuple[MgrsTile, Bools]]:
+    """The tiles that an overpass saw anything of, each with the pixels of the piece that it saw."""
     seen = overpass.seen(grid)
     for tile in TILES:
         top, bottom = tile.window(grid)
         if bottom > top and seen[top:bottom].any():
-            names.append(_write(scene, overpass, tile, grid, folder, baseline=baseline, seen=seen))
-    return tuple(names)
+            yield tile, seen
 
 
 def _write(

@@ -30,7 +30,7 @@ from eo_pipeline.acquire.ledger import Ledger
 from eo_pipeline.acquire.observations import Candidate, choose
 from eo_pipeline.acquire.products import Product, Query, RemoteFile
 from eo_pipeline.acquire.screening import Region, Screening, read_region, screen, screen_file
-from eo_pipeline.acquire.season_fetch import fetch_season
+from eo_pipeline.acquire.season_fetch import scene_fetcher
 from eo_pipeline.acquire.transport import Transport
 from eo_pipeline.acquire.wanted import Prover, WantedBands
 from eo_pipeline.errors import ArchiveError, SeasonFileError
@@ -548,7 +548,7 @@ def season_file(tmp_path: Path) -> Path:
 
 def test_a_season_file_is_fetched(site: Site, shelf: Shelf, season_file: Path) -> None:
     stock(shelf, site, count=2)
-    assert fetch_season(read_season(season_file), [shelf], options=QUICK).complete
+    assert scene_fetcher(read_season(season_file), [shelf], options=QUICK).run().complete
     root = season_file.parent / "store"
     assert without_marks(contents(root)) == expected(site, shelf, shelf.products)
 

@@ -18,7 +18,7 @@ import pytest
 import rasterio
 from drilling import END, ROOT, START, Twin, environment, eo, fetched, leftovers, run
 
-from eo_pipeline.acquire.season_fetch import fetch_season
+from eo_pipeline.acquire.season_fetch import scene_fetcher
 from eo_pipeline.acquire.sources.registry import open_archives, season_query
 from eo_pipeline.acquire.transport import Transport
 from eo_pipeline.publish.contract import verify
@@ -162,7 +162,7 @@ def test_every_kind_of_archive(
     signed = archive.stats()["signatures"]
     (source,) = open_archives(season, transport=Transport())
     assert len(list(source.search(season_query(season)))) == found
-    result = fetch_season(season, [source])
+    result = scene_fetcher(season, [source]).run()
     assert result.complete
     assert (result.count("done"), result.count("screened-out")) == (found - 3, 3)
     assert (archive.stats()["signatures"] > signed) == (kind == "planetary-computer")

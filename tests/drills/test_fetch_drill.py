@@ -16,7 +16,7 @@ from eo_pipeline.acquire.fetch import FetchOptions
 from eo_pipeline.acquire.pacing import Limits
 from eo_pipeline.acquire.products import Archive as Source
 from eo_pipeline.acquire.products import Product, Query
-from eo_pipeline.acquire.season_fetch import fetch_season
+from eo_pipeline.acquire.season_fetch import scene_fetcher
 from eo_pipeline.acquire.sources.registry import open_archive
 from eo_pipeline.acquire.transport import Transport
 from eo_pipeline.season import read_season
@@ -45,7 +45,7 @@ def same(root: Path) -> dict[str, str]:
 def fetch(twin: Twin, folder: Path, sources: Sequence[Source]) -> tuple[Path, Completeness]:
     file = twin.season(folder, 'kind = "cdse"\nroot = "data"\nmax_cloud = 100', start=START, end=END)
     season = read_season(file)
-    return season.source.root, fetch_season(season, sources, options=QUICK)
+    return season.source.root, scene_fetcher(season, sources, options=QUICK).run()
 
 
 @pytest.fixture(scope="module")

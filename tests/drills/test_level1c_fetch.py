@@ -12,7 +12,7 @@ from drilling import Twin, environment, eo, leftovers
 
 from eo_pipeline.acquire.fetch import FetchOptions
 from eo_pipeline.acquire.pacing import Limits
-from eo_pipeline.acquire.season_fetch import fetch_level1c, fetch_season
+from eo_pipeline.acquire.season_fetch import level1c_fetcher, scene_fetcher
 from eo_pipeline.acquire.sources.registry import open_archives
 from eo_pipeline.acquire.transport import Transport
 from eo_pipeline.plan import make_plan
@@ -99,10 +99,12 @@ def test_faults_are_waited_out(both: Twin, tmp_path: Path) -> None:
     with serve(both.products, faults=faults) as running:
         season = read_season(season_of(both, tmp_path, running.url, max_cloud=100))
         archives = open_archives(season, transport=Transport(limits=LIMITS), environment=environment())
-        scenes = fetch_season(season, archives, options=QUICK)
-        result = fetch_level1c(season, archives, scenes, options=QUICK)
+        scenes = scene_fetcher(season, archives, options=QUICK).run()
+        fetcher = level1c_fetcher(season, archives, scenes, options=QUICK)
+        assert fetcher is not None
+        result = fetcher.run()
         befell = running.stats()["faults"]
-    assert result is not None and result.complete, (befell, [s.reason for s in result.scenes])
+    assert result.complete, (befell, [s.reason for s in result.scenes])
     assert result.count("done") == scenes.count("done") == 8
     assert len(befell) >= 4
     assert leftovers(tmp_path) == []

@@ -17,11 +17,11 @@ import rasterio
 from drilling import Twin, digests, environment, eo, leftovers, run
 
 from eo_pipeline.acquire.completeness import Completeness
-from eo_pipeline.acquire.fetch import FetchOptions
+from eo_pipeline.acquire.fetch import Fetcher, FetchOptions
 from eo_pipeline.acquire.ledger import Ledger
 from eo_pipeline.acquire.pacing import Limits
 from eo_pipeline.acquire.radar import COLLECTION
-from eo_pipeline.acquire.season_fetch import fetch_radar, plan_radar
+from eo_pipeline.acquire.season_fetch import radar_fetcher
 from eo_pipeline.acquire.sources.registry import open_radar
 from eo_pipeline.acquire.transport import Transport
 from eo_pipeline.cube.radar import BACKSCATTER, COUNT
@@ -57,7 +57,11 @@ def season_of(twin: Twin, folder: Path, url: str, *, bbox: tuple[float, ...] | N
 
 def fetch(file: Path, *, options: FetchOptions = QUICK) -> Completeness:
     season = read_season(file)
-    return fetch_radar(season, open_radar(season, transport=Transport(limits=LIMITS)), options=options)
+    return radar_of(season, options).run()
+
+
+def radar_of(season: Season, options: FetchOptions = QUICK) -> Fetcher:
+    return radar_fetcher(season, open_radar(season, transport=Transport(limits=LIMITS)), options=options)
 
 
 def passes(root: Path) -> dict[str, np.ndarray]:
@@ -95,7 +99,7 @@ def test_what_is_fetched_is_what_the_archive_holds_and_comes_once(
     count = len(expected) // 2
     before = archive.stats()["bytes"]
     season = read_season(file)
-    plan = plan_radar(season, open_radar(season, transport=Transport(limits=LIMITS)), options=QUICK)
+    plan = radar_of(season).plan()
     assert (plan.scenes, plan.there, plan.to_fetch, plan.fits) == (count, 0, count, True)
     assert plan.bytes > 0 and not (tmp_path / "radar" / COLLECTION).exists()
     result = fetch(file)
@@ -137,7 +141,7 @@ def test_a_region_gets_its_piece_and_a_larger_one_the_rest(
     marks = {path: path.read_text() for path in root.rglob(".complete")}
     larger = season_of(twin, tmp_path, archive.url)
     season = read_season(larger)
-    plan = plan_radar(season, open_radar(season, transport=Transport(limits=LIMITS)), options=QUICK)
+    plan = radar_of(season).plan()
     assert plan.to_fetch == plan.scenes == len(marks)
     assert fetch(larger).complete
     assert all(path.read_text() != text for path, text in marks.items())
@@ -223,7 +227,7 @@ def test_two_at_once_share_the_work(twin: Twin, archive: Archive, tmp_path: Path
 
 
 # ---- a season of it
-def radar_of(season: Season, tile: str) -> tuple[np.ndarray, np.ndarray]:
+def backscatter(season: Season, tile: str) -> tuple[np.ndarray, np.ndarray]:
     store = TileStore(season.work / "cube" / f"{tile}.zarr")
     return store.read(BACKSCATTER), store.read(COUNT)
 
@@ -268,7 +272,7 @@ seed = 1
     assert digests(one) == digests(two) and len(digests(one)) >= 9
     for tile in ("48SWD", "48SWE"):
         for a, b in zip(
-            radar_of(read_season(fetched), tile), radar_of(read_season(lying), tile), strict=True
+            backscatter(read_season(fetched), tile), backscatter(read_season(lying), tile), strict=True
         ):
             np.testing.assert_array_equal(a, b)
             assert a.any()

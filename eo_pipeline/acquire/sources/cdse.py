@@ -9,7 +9,6 @@ host loses the token.
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,13 +18,11 @@ from urllib.parse import quote, urlencode
 
 from eo_pipeline.acquire.checks import usable
 from eo_pipeline.acquire.products import Collection, Health, Product, Query, RemoteFile
-from eo_pipeline.acquire.sources import s3
+from eo_pipeline.acquire.sources import nodes, s3
 from eo_pipeline.acquire.sources.catalogue import (
     Asked,
-    Entry,
     Window,
     direction_of,
-    find_files,
     footprint_of,
     in_order,
     in_wanted_order,
@@ -135,8 +132,7 @@ class CdseArchive:
         self._search_by, self._route, self._keys = search_by, route, s3_keys
         self._orbits, self._name = tuple(orbits), name
         self._page, self._skip_limit = page, skip_limit
-        self._folders: dict[tuple[str, tuple[str, ...]], list[Entry]] = {}
-        self._lock = threading.Lock()
+        self._nodes = nodes.Nodes(name, self._node, self._listed)
 
     @property
     def name(self) -> str:
@@ -150,11 +146,7 @@ class CdseArchive:
 
     def search(self, query: Query) -> Iterator[Product]:
         """See `Archive.search`."""
-        if query.collection not in _COLLECTIONS:
-            raise ArchiveError(
-                f"{self._name} has no {query.collection}; it has {', '.join(_COLLECTIONS)}. "
-                "Take planetary-computer for it."
-            )
+        nodes.require(self._name, query, _COLLECTIONS)
         asked = Asked(query, orbits=self._orbits)
         batches = self._stac_batches(query) if self._search_by == "stac" else self._odata_batches(query)
         return (product for product in in_order(batches) if asked.wants(product))
@@ -169,19 +161,13 @@ class CdseArchive:
             )
         if self._route == "s3":
             return in_wanted_order(product, keys, self._s3_files(product))
-        offered = {file.key: file for file in product.files}
-        offered["product"] = self._whole(product)
-        if missing := [key for key in keys if key not in offered]:
-            found = find_files(missing, lambda parts: self._entries(product, parts))
-            for key, (path, size) in found.items():
-                offered[key] = RemoteFile(key, path, self._node(product, path.split("/")) + "/$value", size)
-        return in_wanted_order(product, keys, offered)
+        zipped = nodes.whole(product, f"{self._addresses.download}/Products({product.id})/$value")
+        offered = {file.key: file for file in (*product.files, zipped)}
+        return self._nodes.files(product, keys, offered)
 
     def open(self, file: RemoteFile) -> str:
         """See `Archive.open`: there is no reading in windows here."""
-        raise ArchiveError(
-            f'{self._name} serves whole files only ({file.path}): set [source] read = "download".'
-        )
+        raise nodes.no_windows(self._name, file)
 
     def fetch(self, file: RemoteFile, target: Path) -> None:
         """See `Archive.fetch`."""
@@ -271,36 +257,14 @@ class CdseArchive:
             )
         return answer
 
-    def _entries(self, product: Product, parts: tuple[str, ...]) -> list[Entry]:
-        with self._lock:
-            known = self._folders.get((product.id, parts))
-        if known is not None:
-            return known
-        answer = self._transport.json(self._node(product, parts) + "/Nodes")
-        rows = answer.get("result") if isinstance(answer, Mapping) else None
-        if not isinstance(rows, list):
-            raise ArchiveError(
-                f"{self._name}: the folder {'/'.join(parts) or '.'} of {product.name} cannot be listed; "
-                f"the answer was {str(answer)[:200]!r}."
-            )
-        entries = [(str(row["Name"]), size_of(row.get("ContentLength"))) for row in rows]
-        with self._lock:
-            self._folders[product.id, parts] = entries
-        return entries
+    def _listed(self, address: str) -> object:
+        answer = self._transport.json(f"{address}/Nodes")
+        return answer.get("result", answer) if isinstance(answer, Mapping) else answer
 
     def _node(self, product: Product, parts: Sequence[str]) -> str:
         # uuid and names stand without quotes: with them the service answers DAT-ZIP-104
-        nodes = "/".join(f"Nodes({quote(part)})" for part in (product.name, *parts))
-        return f"{self._addresses.download}/Products({product.id})/{nodes}"
-
-    def _whole(self, product: Product) -> RemoteFile:
-        return RemoteFile(
-            "product",
-            product.name.removesuffix(".SAFE") + ".zip",
-            f"{self._addresses.download}/Products({product.id})/$value",
-            product.size,
-            product.checksums,
-        )
+        path = "/".join(f"Nodes({quote(part)})" for part in (product.name, *parts))
+        return f"{self._addresses.download}/Products({product.id})/{path}"
 
     # ---- S3
     def _s3_files(self, product: Product) -> dict[str, RemoteFile]:

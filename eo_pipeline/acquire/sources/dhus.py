@@ -24,14 +24,12 @@ from sentinelsat.exceptions import (  # type: ignore[import-untyped]
 
 from eo_pipeline.acquire.checks import usable
 from eo_pipeline.acquire.products import Collection, Health, Product, Query, RemoteFile
+from eo_pipeline.acquire.sources import nodes
 from eo_pipeline.acquire.sources.catalogue import (
     Asked,
-    Entry,
     Window,
     direction_of,
-    find_files,
     in_order,
-    in_wanted_order,
     plain_area,
     read_name,
     size_of,
@@ -102,7 +100,7 @@ class DhusArchive:
         self._api.logger.setLevel(logging.ERROR)
         self._lock = threading.Lock()
         self._online: dict[str, float] = {}
-        self._folders: dict[tuple[str, tuple[str, ...]], list[Entry]] = {}
+        self._nodes = nodes.Nodes(name, self._node, self._listed)
 
     @property
     def name(self) -> str:
@@ -116,11 +114,7 @@ class DhusArchive:
 
     def search(self, query: Query) -> Iterator[Product]:
         """See `Archive.search`."""
-        if query.collection not in _COLLECTIONS:
-            raise ArchiveError(
-                f"{self._name} has no {query.collection}; it has {', '.join(_COLLECTIONS)}. "
-                "Take planetary-computer for it."
-            )
+        nodes.require(self._name, query, _COLLECTIONS)
         asked = Asked(query)
         found = (product for product in in_order(self._batches(query)) if asked.wants(product))
         return (self._detailed(product) for product in found) if self._details else found
@@ -129,26 +123,12 @@ class DhusArchive:
         """See `Archive.files`; also refuses products that are not online."""
         if not product.online:
             raise ArchiveError(self._offline(product.name))
-        offered = {
-            "product": RemoteFile(
-                "product",
-                product.name.removesuffix(".SAFE") + ".zip",
-                f"{self._product(product.id)}/$value",
-                product.size,
-                product.checksums,
-            )
-        }
-        if missing := [key for key in keys if key not in offered]:
-            found = find_files(missing, lambda parts: self._entries(product, parts))
-            for key, (path, size) in found.items():
-                offered[key] = RemoteFile(key, path, self._node(product, path.split("/")) + "/$value", size)
-        return in_wanted_order(product, keys, offered)
+        zipped = nodes.whole(product, f"{self._product(product.id)}/$value")
+        return self._nodes.files(product, keys, {"product": zipped})
 
     def open(self, file: RemoteFile) -> str:
         """See `Archive.open`: there is no reading in windows here."""
-        raise ArchiveError(
-            f'{self._name} serves whole files only ({file.path}): set [source] read = "download".'
-        )
+        raise nodes.no_windows(self._name, file)
 
     def fetch(self, file: RemoteFile, target: Path) -> None:
         """See `Archive.fetch`; looks first whether the product is online.
@@ -263,29 +243,17 @@ class DhusArchive:
         )
 
     # ---- nodes
-    def _entries(self, product: Product, parts: tuple[str, ...]) -> list[Entry]:
-        with self._lock:
-            known = self._folders.get((product.id, parts))
-        if known is not None:
-            return known
-        answer = self._json(f"{self._node(product, parts)}/Nodes?$format=json")
-        rows = (answer.get("d") or {}).get("results") if isinstance(answer, Mapping) else None
-        if not isinstance(rows, list):
-            raise ArchiveError(
-                f"{self._name}: the folder {'/'.join(parts) or '.'} of {product.name} cannot be listed; "
-                f"the answer was {str(answer)[:200]!r}."
-            )
-        entries = [(str(row["Name"]), size_of(row.get("ContentLength"))) for row in rows]
-        with self._lock:
-            self._folders[product.id, parts] = entries
-        return entries
+    def _listed(self, address: str) -> object:
+        answer = self._json(f"{address}/Nodes?$format=json")
+        told = answer.get("d") if isinstance(answer, Mapping) else None
+        return told.get("results", answer) if isinstance(told, Mapping) else answer
 
     def _product(self, product_id: str) -> str:
         return f"{self._url}odata/v1/Products('{quote(product_id)}')"
 
     def _node(self, product: Product, parts: Sequence[str]) -> str:
-        nodes = "/".join(f"Nodes('{quote(part)}')" for part in (product.name, *parts))
-        return f"{self._product(product.id)}/{nodes}"
+        path = "/".join(f"Nodes('{quote(part)}')" for part in (product.name, *parts))
+        return f"{self._product(product.id)}/{path}"
 
     def _json(self, url: str) -> Any:
         try:

@@ -7,7 +7,6 @@ them and in `item.json`; whether they are true is found out in `scenes/radiometr
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -23,7 +22,7 @@ from pystac_client.exceptions import APIError
 from pystac_client.stac_api_io import StacApiIO
 
 from eo_pipeline.acquire.answers import AnswerError, HostNotFoundError
-from eo_pipeline.acquire.download import beside, locked, sync_folder
+from eo_pipeline.acquire.download import write_whole
 from eo_pipeline.acquire.parts import Part, read_part
 from eo_pipeline.acquire.products import Health, Product, Query, RemoteFile
 from eo_pipeline.acquire.sources.catalogue import (
@@ -383,14 +382,5 @@ def _later(periods: Iterable[Window]) -> Iterator[Window]:
 
 
 def _write(item: Mapping[str, Any], target: Path) -> None:
-    """A JSON document, whole or not at all; the same item gives the same bytes."""
-    text = json.dumps(item, sort_keys=True, indent=1, ensure_ascii=False) + "\n"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with locked(target):
-        draft = beside(target, ".partial")
-        with draft.open("w", encoding="utf-8") as out:
-            out.write(text)
-            out.flush()
-            os.fsync(out.fileno())
-        draft.replace(target)
-        sync_folder(target.parent)
+    """A JSON document; the same item gives the same bytes."""
+    write_whole(target, json.dumps(item, sort_keys=True, indent=1, ensure_ascii=False) + "\n")
