@@ -92,10 +92,10 @@ class WantedPasses:
         import shapely
 
         box = shapely.box(*self.box)
-        whole = shapely.from_wkt(product.footprint) if product.footprint else box
+        whole = shapely.make_valid(shapely.from_wkt(product.footprint)) if product.footprint else box
         common = float(shapely.area(shapely.intersection(whole, box)))
         sizes = [file.size for file in product.files if file.key in _POLARISATIONS]
-        if sizes and all(sizes):
+        if sizes and all(sizes) and shapely.area(whole):
             return round(sum(size or 0 for size in sizes) * common / float(shapely.area(whole)))
         metres = common * _METRES**2 * math.cos(math.radians(float(box.centroid.y)))
         return round(metres / 100 * _PIXEL_BYTES * (len(sizes) or len(_POLARISATIONS)))

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 import numpy as np
 
+from eo_pipeline.acquire.ledger import not_brought
+from eo_pipeline.acquire.radar import COLLECTION
 from eo_pipeline.acquire.sources.base import Tile, file_of, stamp
 from eo_pipeline.cube.radar import RadarPass
 from eo_pipeline.engine import digest_of
@@ -68,6 +71,7 @@ def find_passes(season: Season, tiles: tuple[Tile, ...]) -> RadarFound:
         for item in products
         if item not in chosen
     ]
+    skipped += _not_brought(season, spec.root, {item.name for item in products})
     passes: dict[str, list[RadarPass]] = {tile.name: [] for tile in tiles}
     used: list[Radar] = []
     for product in chosen:
@@ -90,6 +94,17 @@ def find_passes(season: Season, tiles: tuple[Tile, ...]) -> RadarFound:
         tuple(skipped),
         any(product.simulated for product in used),
     )
+
+
+def _not_brought(season: Season, root: Path, there: set[str]) -> list[SkippedProduct]:
+    """Passes of the season that fetching left out or could not bring; `there` are those on disk."""
+    found = []
+    for row in not_brought(root, COLLECTION):
+        day = date.fromisoformat(row.sensed[:10])
+        if season.start <= day <= season.end and row.name not in there:
+            reason = row.reason or "not fetched yet"
+            found.append(SkippedProduct(row.name, "", reason, row.tile, day, row.source, row.state))
+    return found
 
 
 def _pass(product: Radar) -> RadarPass:

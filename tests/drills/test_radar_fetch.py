@@ -26,6 +26,7 @@ from eo_pipeline.acquire.sources.registry import open_radar
 from eo_pipeline.acquire.transport import Transport
 from eo_pipeline.cube.radar import BACKSCATTER, COUNT
 from eo_pipeline.cube.store import TileStore
+from eo_pipeline.plan import make_plan
 from eo_pipeline.season import Season, read_season
 from eo_pipeline.simulate.archive import KINDS, Archive, Faults, serve
 
@@ -190,6 +191,12 @@ def test_what_no_try_can_mend_is_told_and_the_rest_is_there(twin: Twin, tmp_path
     # a product that is not whole has no item, so that no season takes half of it
     assert not list((tmp_path / "radar").rglob(f"{bad}/item.json"))
     assert len(passes(tmp_path / "radar")) == len(names) - 2
+    # and the plan, and with it run.json, names it as one that was not brought
+    plan = make_plan(read_season(file))
+    (left,) = [item for item in plan.skipped if item.name == bad]
+    assert (left.state, left.provider) == ("failed", "planetary-computer")
+    assert left.tile in ("ascending", "descending") and "vv.tif" in left.reason
+    assert sum(len(tile.passes) for tile in plan.tiles) == 2 * (len(names) // 2 - 1)
 
 
 def test_killed_in_the_middle_it_goes_on(twin: Twin, tmp_path: Path) -> None:
