@@ -57,6 +57,9 @@ def simulate(
     level1c: Annotated[
         bool, typer.Option("--level1c", help="With --format safe: Level-1C products too, for s2cloudless.")
     ] = False,
+    grd: Annotated[
+        bool, typer.Option("--grd", help="With --format safe: Sentinel-1 GRD too, terrain left in.")
+    ] = False,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Threads that render scenes.")] = 2,
     force: Annotated[bool, typer.Option("--force", help="Replace whatever is in --out.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
@@ -83,6 +86,7 @@ def simulate(
             events=cast(Any, events),
             every=every,
             level1c=level1c,
+            grd=grd,
         )
         columns = (
             TextColumn("{task.description}"),

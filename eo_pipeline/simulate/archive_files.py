@@ -8,7 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import TypeVar
 
-from eo_pipeline.simulate import level1c, orbits, radar, radar_item, safe, scenes, sky
+from eo_pipeline.simulate import grd, level1c, orbits, radar, radar_item, safe, scenes, sky
 from eo_pipeline.simulate.orbits import Baseline, Overpass
 from eo_pipeline.simulate.scenes import World
 
@@ -29,6 +29,7 @@ def write_archive(
     baseline: Baseline,
     every: int,
     with_level1c: bool,
+    with_grd: bool,
     progress: Progress,
     workers: int,
 ) -> dict[int, list[Row]]:
@@ -48,6 +49,8 @@ def write_archive(
 
     def sound(overpass: radar.Pass) -> str:
         scene = radar.render(world, overpass)
+        if with_grd:
+            grd.write_grd(scene, overpass, world.land, folder / grd.COLLECTION)
         return radar_item.write_radar(scene, overpass, world.land.grid, folder / radar_item.COLLECTION)
 
     records: dict[int, list[Row]] = {year: [] for year in windows}

@@ -118,9 +118,17 @@ _SAFE_LINES: Final = f"""\
 """
 
 
+#: By the option that makes them.
+_MORE_LINES: Final[Mapping[str, str]] = {
+    "level1c": "- `archive/S2?_MSIL1C_*.SAFE`: the same above the atmosphere, with the bands of 60 m\n",
+    "grd": "- `archive/sentinel-1-grd/*.SAFE`: the same passes before terrain correction, to be calibrated\n",
+}
+
+
 def readme(options: Mapping[str, object]) -> str:
     """README.md of the twin's folder."""
     pictures = _SAFE_LINES if options.get("format") == "safe" else _STACK_LINES
+    pictures += "".join(line for name, line in _MORE_LINES.items() if options.get(name))
     codes = ", ".join(f"{item.code} {name}" for name, item in events.RESPONSE.items())
     disasters = (
         "- `<year>/truth/events.geojson`, `event_severity.tif`, `event_summary.tif`, `losses.csv`:\n"

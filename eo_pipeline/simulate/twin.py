@@ -54,8 +54,9 @@ class TwinOptions:
     """What decides the bytes of a twin. `runs` is where the season files send `eo run`'s output.
 
     `format` is "stack", one GeoTIFF a date, or "safe", products as archives deliver them; `baseline` is
-    theirs, and `level1c` adds their Level 1C. `events` empty means none in a stack and typical ones in safe
-    format. `every` is the days between two overpasses of one orbit.
+    theirs. `level1c` adds Level 1C to Sentinel-2, `grd` GRD to the terrain-corrected products of Sentinel-1.
+    `events` empty means none in a stack and typical ones in safe format. `every` is the days between two
+    overpasses of one orbit.
     """
 
     size_km: float = 5.0
@@ -68,6 +69,7 @@ class TwinOptions:
     events: Literal["", "none", "typical"] = ""
     every: int = 5
     level1c: bool = False
+    grd: bool = False
 
     def __post_init__(self) -> None:
         for name, accepted in _CHOICES.items():
@@ -81,8 +83,9 @@ class TwinOptions:
             raise SimulationError(
                 f"--baseline {self.baseline} needs --format safe: a stack holds plain reflectance."
             )
-        if self.format == "stack" and self.level1c:
-            raise SimulationError("--level1c needs --format safe: a stack holds no products.")
+        if self.format == "stack" and (self.level1c or self.grd):
+            wanted = "--level1c" if self.level1c else "--grd"
+            raise SimulationError(f"{wanted} needs --format safe: a stack holds no products.")
         if not 0.6 <= self.size_km <= 10 or abs(self.size_km * 50 - round(self.size_km * 50)) > 1e-6:
             raise SimulationError(
                 f"--size-km {self.size_km}: give 0.6 to 10 km, a multiple of 0.02 km (two pixels)."
@@ -110,7 +113,7 @@ class TwinOptions:
         """The options as they are written down: the newer ones only where they differ from a plain stack."""
         chosen = replace(self, events="typical" if self.has_events else "")
         plain = {field.name: field.default for field in fields(self)}
-        newer = ("format", "baseline", "events", "every", "level1c")
+        newer = ("format", "baseline", "events", "every", "level1c", "grd")
         return {
             name: value
             for name, value in asdict(chosen).items()
@@ -245,6 +248,7 @@ def _make(partial: Path, out: Path, options: TwinOptions, progress: Progress, wo
             baseline=options.baseline,
             every=options.every,
             with_level1c=options.level1c,
+            with_grd=options.grd,
             progress=progress,
             workers=workers,
         )

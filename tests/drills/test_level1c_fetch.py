@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 from drilling import Twin, environment, eo, leftovers
+from shapely import box
 
 from eo_pipeline.acquire.fetch import FetchOptions
 from eo_pipeline.acquire.pacing import Limits
+from eo_pipeline.acquire.products import Query
 from eo_pipeline.acquire.season_fetch import level1c_fetcher, scene_fetcher
-from eo_pipeline.acquire.sources.registry import open_archives
+from eo_pipeline.acquire.sources.registry import open_archive, open_archives
 from eo_pipeline.acquire.transport import Transport
 from eo_pipeline.plan import make_plan
 from eo_pipeline.scenes.cloudless import MODEL_BANDS
@@ -31,9 +33,9 @@ LIMITS = Limits(
 
 @pytest.fixture(scope="module")
 def both(twin: Twin, tmp_path_factory: pytest.TempPathFactory) -> Twin:
-    """The twin of all drills, with Level 1C beside it."""
+    """The twin of all drills, with Level 1C and GRD beside it."""
     folder = tmp_path_factory.mktemp("both") / "safe"
-    options = simulator.TwinOptions(size_km=0.6, seasons=1, format="safe", every=20, level1c=True)
+    options = simulator.TwinOptions(size_km=0.6, seasons=1, format="safe", every=20, level1c=True, grd=True)
     simulator.simulate(folder, options)
     return Twin(folder, twin.bbox)
 
@@ -118,6 +120,32 @@ def test_a_run_fetches_it_and_masks_by_it(both: Twin, archive: Archive, tmp_path
     (clouds,) = [row for row in inputs if row["role"] == "clouds"]
     assert clouds["detector"] == "s2cloudless" and clouds["scenes"] > 0 and clouds["scl_alone"] == 0
     assert len([row for row in inputs if row["role"] == "level1c"]) == 10 * clouds["scenes"]
+
+
+def test_grd_is_found_at_cdse_and_is_no_part_of_a_cube(both: Twin, archive: Archive, tmp_path: Path) -> None:
+    environ = environment()
+    cdse = open_archive("cdse", transport=Transport(limits=LIMITS), url=archive.url, environment=environ)
+    found = list(cdse.search(Query("sentinel-1-grd", box(*both.bbox).wkt, START, END)))
+    lying = [
+        p for p in (both.products / "sentinel-1-rtc").iterdir() if "20260501" <= p.name[17:25] <= "20260731"
+    ]
+    assert len(found) == len(lying) > 5
+    (file,) = cdse.files(found[0], ["vv"])
+    cdse.fetch(file, tmp_path / "vv.tiff")
+    original = both.products / "sentinel-1-grd" / found[0].name / file.path
+    assert (tmp_path / "vv.tiff").read_bytes() == original.read_bytes()
+    season = both.season(
+        tmp_path,
+        f'kind = "folder"\nlayout = "safe"\nroot = "{both.products}"',
+        start=START,
+        end=END,
+        more=f'[source.radar]\nroot = "{both.products}"\n',
+    )
+    plan = make_plan(read_season(season))
+    used = {Path(item.vv).parent.name for tile in plan.tiles for item in tile.passes}
+    assert used == {path.name for path in lying}
+    told = [item.reason for item in plan.skipped if item.name.startswith("S1A")]
+    assert len(told) == len(found) and set(told) == {"the same observation as another Sentinel-1 product."}
 
 
 def test_other_sources_leave_the_folder_to_its_owner(both: Twin, tmp_path: Path) -> None:
