@@ -7,7 +7,6 @@ and sent to a worker. Endpoint, region and keys come from the environment of the
 
 from __future__ import annotations
 
-import functools
 import os
 import secrets
 import shutil
@@ -17,11 +16,11 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
+from eo_pipeline import s3
 from eo_pipeline.errors import StorageError
 
 _S3: Final = "s3://"
@@ -31,26 +30,6 @@ _AT_ONCE: Final = 32
 _BUFFER: Final = 1 << 16
 #: A temporary file as old as this belongs to a writer that was killed.
 _STALE_SECONDS: Final = 3600.0
-#: Where S3 credentials can come from; with none of these a request would look for the metadata service of
-#: a cloud machine, and hang for minutes where there is none.
-_CREDENTIALS: Final = (
-    "AWS_ACCESS_KEY_ID",
-    "AWS_WEB_IDENTITY_TOKEN_FILE",
-    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-    "AWS_METADATA_ENDPOINT",
-    "AWS_SKIP_SIGNATURE",
-)
-#: What decides which server is talked to, and as whom: a change opens a new connection.
-_CONNECTION: Final = (
-    *_CREDENTIALS,
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
-    "AWS_ENDPOINT_URL",
-    "AWS_ENDPOINT_URL_S3",
-    "AWS_REGION",
-    "AWS_DEFAULT_REGION",
-)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -223,11 +202,12 @@ class Folder:
         """Whether there is such a file."""
         if not self.remote:
             return self._path(name).is_file()
-        with self.telling(name):
-            try:
-                self._store().head(self._key(name))
-            except FileNotFoundError:
-                return False
+        try:
+            with self.telling(name):
+                # not HEAD: its answer does not tell a file that is missing from a bucket that is
+                self._store().get(self._key(name))
+        except FileNotFoundError:
+            return False
         return True
 
     def delete(self, name: str) -> None:
@@ -354,7 +334,7 @@ class Folder:
         from zarr.storage import ObjectStore
 
         where = self / name if name else self
-        return ObjectStore(_connect(where.bucket, where.prefix, _environment()), read_only=read_only)
+        return ObjectStore(s3.connect(where.bucket, where.prefix), read_only=read_only)
 
     def gdal_path(self, name: str = "") -> str:
         """The name by which GDAL opens a file: /vsis3/… or the path."""
@@ -366,7 +346,7 @@ class Folder:
         if not self.remote:
             return {}
         options = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
-        if endpoint := _endpoint():
+        if endpoint := s3.endpoint():
             parts = urlsplit(endpoint)
             options |= {
                 "AWS_S3_ENDPOINT": parts.netloc + parts.path.rstrip("/"),
@@ -398,7 +378,7 @@ class Folder:
         return self._store(), self._key(name)
 
     def _store(self) -> Any:
-        return _connect(self.bucket, "", _environment())
+        return s3.connect(self.bucket)
 
     @contextmanager
     def telling(self, name: str) -> Iterator[None]:
@@ -419,23 +399,27 @@ class Folder:
 
     def _failure(self, name: str, reason: str) -> StorageError:
         where = f"{self.url}/{name}" if name else self.url
-        server = _endpoint() or "Amazon S3"
-        lower = reason.lower()
-        if "nosuchbucket" in lower:
-            why = f"{server} has no bucket “{self.bucket}”. Create it, or correct the name"
-        elif "signaturedoesnotmatch" in lower or "invalidaccesskeyid" in lower or "401 " in lower:
-            why = f"{server} does not accept the key. Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-        elif "accessdenied" in lower or "403 " in lower or "permission" in lower:
-            why = f"{server} does not allow it. Check the key's rights on bucket “{self.bucket}”"
-        elif "scheme is not allowed" in lower or "error sending request" in lower or "connect" in lower:
-            why = f"{server} does not answer. Check AWS_ENDPOINT_URL and the network"
-        else:
-            why = f"{server} answered: {reason.partition('Debug source')[0].strip()[:300]}"
-        return StorageError(f"{where}: {why}. What was written before is kept.")
+        return StorageError(f"{where}: {s3.meaning(reason, self.bucket)}. What was written before is kept.")
 
 
 #: A file or folder, by its path or as a `Folder`.
 Place = Path | Folder
+
+
+def require_local(path: Path) -> Path:
+    """The path, where it is one: what only a local folder can hold is refused a URL.
+
+    Raises
+    ------
+    StorageError
+        A URL; as a path it would name a folder "s3:" where the command runs.
+    """
+    if path.parts and path.parts[0].endswith(":"):
+        raise StorageError(
+            f"{path.parts[0]}//{'/'.join(path.parts[1:])}: this must be a local path. Only the work folder "
+            "([output] work, --work) may lie in S3."
+        )
+    return path
 
 
 def _checked(name: str) -> str:
@@ -476,32 +460,3 @@ def _files(start: Path, cut: int) -> Iterator[str]:
         for name in names:
             if not _unfinished(name):
                 yield os.path.join(folder, name)[cut:]  # noqa: PTH118 - 20 000 names at a time
-
-
-def _endpoint() -> str | None:
-    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None
-
-
-def _environment() -> tuple[str | None, ...]:
-    return tuple(os.environ.get(name) for name in _CONNECTION)
-
-
-@functools.lru_cache(maxsize=64)
-def _connect(bucket: str, prefix: str, environment: tuple[str | None, ...]) -> Any:
-    """A client of a bucket; its configuration is the environment's, so pickling it takes no secret along."""
-    if not any(environment[: len(_CREDENTIALS)]):
-        raise StorageError(
-            f"s3://{bucket}: no credentials. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and "
-            "AWS_ENDPOINT_URL where the server is not Amazon's); on a cloud machine with a role, "
-            "AWS_METADATA_ENDPOINT; for a public bucket, AWS_SKIP_SIGNATURE=true."
-        )
-    from obstore.store import S3Store
-
-    endpoint = _endpoint()
-    plain = endpoint is not None and endpoint.startswith("http://")
-    return S3Store(
-        bucket,
-        prefix=prefix or None,
-        client_options={"allow_http": True} if plain else {},
-        retry_config={"max_retries": 5, "retry_timeout": timedelta(seconds=60)},
-    )

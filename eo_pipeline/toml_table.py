@@ -126,6 +126,8 @@ class Table:
             raise self.fail(key, f"= {text!r}: {error}") from None
 
     def _resolve(self, key: str, text: str, *, must_exist: bool) -> Path:
+        if "://" in text:
+            raise self.fail(key, f"= {text!r} must be a local path; only [output] work may lie in S3.")
         path = Path(text).expanduser()
         resolved = (path if path.is_absolute() else self.file.parent / path).resolve()
         if must_exist and not resolved.exists():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import getpass
 import json
+import os
 import secrets
 import threading
 import time
@@ -61,7 +62,8 @@ def locked(
     """Hold a work folder alone; a second run of the same season is refused instead of mixed in.
 
     A local lock ends with its process. One in S3 is an object with its owner that is renewed every `beat`
-    seconds; when it was not for `stale` seconds, its owner is taken for dead and the lock is taken over.
+    seconds; when it was not for `stale` seconds, its owner is taken for dead and the lock is taken over. That
+    of a process of this very machine is taken over as soon as the process is gone.
 
     Raises
     ------
@@ -127,8 +129,8 @@ def _acquire(place: Folder, content: bytes, token: str, stale: float) -> str | N
     except FileNotFoundError:
         found, owner = None, b""  # given back at this very moment
     age = (now - found["last_modified"]).total_seconds() if found else stale
-    if found and age < stale:
-        raise _in_use(place, owner)
+    if found and age < stale and not _is_gone(owner):
+        raise _in_use(place, owner, f"; the lock of one that was killed ends after {stale:.0f} s")
     try:
         mode: Any = {"e_tag": found["e_tag"]} if found else "create"
         return _tag(store.put(key, content, mode=mode, use_multipart=False))
@@ -198,11 +200,40 @@ def _user() -> str:
 
 def _document(token: str) -> bytes:
     """What a lock holds."""
-    since = datetime.now(UTC).isoformat(timespec="seconds")
-    return json.dumps({"owner": f"{_user()} on {this_process()}", "since": since, "token": token}).encode()
+    document = {
+        "owner": f"{_user()} on {this_process()}",
+        "since": datetime.now(UTC).isoformat(timespec="seconds"),
+        "token": token,
+        "machine": _machine(),
+        "pid": os.getpid(),
+    }
+    return json.dumps(document).encode()
 
 
-def _in_use(place: Folder, document: bytes) -> EngineError:
+def _machine() -> str:
+    """What tells this machine, this start of it and this container from any other; empty if not Linux."""
+    try:
+        start = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{start} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return ""
+
+
+def _is_gone(document: bytes) -> bool:
+    """Whether the owner of a lock was a process of this machine that is no more."""
+    try:
+        found = json.loads(document)
+        if not found["machine"] or found["machine"] != _machine():
+            return False
+        os.kill(int(found["pid"]), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return False
+
+
+def _in_use(place: Folder, document: bytes, more: str = "") -> EngineError:
     try:
         found = json.loads(document)
         owner = f" ({found['owner']}, since {found['since']})"
@@ -210,5 +241,5 @@ def _in_use(place: Folder, document: bytes) -> EngineError:
         owner = ""
     return EngineError(
         f"{place} is in use by another `eo` command for the same season{owner}. Wait until it ends, or "
-        "stop it."
+        f"stop it{more}."
     )

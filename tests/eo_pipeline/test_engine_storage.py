@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -104,6 +106,33 @@ def test_the_lock_of_a_dead_run_is_taken_over(work: Folder) -> None:
     with locked(work, beat=5, stale=1):
         assert b"gone" not in work.read(LOCK)
     assert not work.exists(LOCK)
+
+
+def test_the_lock_of_a_process_that_is_gone_is_taken_over_at_once(work: Folder) -> None:
+    holder = (
+        "import os, sys; from eo_pipeline.worklock import locked; from eo_pipeline.storage import Folder\n"
+        "with locked(Folder(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", holder, work.url], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None and process.stdout.readline() == b"held\n"
+    with (
+        pytest.raises(EngineError, match=rf":{process.pid}, since .* was killed ends after 120 s"),
+        locked(work),
+    ):
+        pass
+    process.kill()
+    process.communicate()
+    held = work.read(LOCK)
+    # of another machine, or of another start of this one, nobody knows
+    work.write(LOCK, json.dumps(json.loads(held) | {"machine": "another"}).encode())
+    with pytest.raises(EngineError, match=rf":{process.pid}, since"), locked(work):
+        pass
+    work.write(LOCK, held)
+    with locked(work):
+        assert json.loads(work.read(LOCK))["pid"] == os.getpid()
+    assert work.names() == []
 
 
 def test_a_run_whose_lock_was_taken_stops_before_its_next_task(work: Folder, tmp_path: Path) -> None:
