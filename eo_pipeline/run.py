@@ -5,6 +5,7 @@ on.
 from __future__ import annotations
 
 import functools
+import json
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,7 @@ from eo_pipeline.cube.radar import require_radar
 from eo_pipeline.cube.smoothing import array_of
 from eo_pipeline.cube.store import NODATA, TileStore
 from eo_pipeline.cube.terrain import require_ground
+from eo_pipeline.cube.view import SEASON
 from eo_pipeline.engine import Engine, Result, Task, done_results, forget, locked
 from eo_pipeline.errors import RunFolderError, SourceError
 from eo_pipeline.plan import Plan, TilePlan
@@ -81,6 +83,8 @@ class SeasonRun:
         with locked(self.plan.work) as hold:
             self.engine.hold = hold
             _sweep(self.plan.work)
+            about = {"id": self.plan.season.id, "simulated": self.plan.season.simulated}
+            self.plan.work.write(SEASON, json.dumps(about).encode())
             yield
 
     @contextmanager

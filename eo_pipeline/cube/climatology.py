@@ -27,6 +27,7 @@ from eo_pipeline.cube.store import NODATA, TileStore, decode, grid_of, make_arra
 from eo_pipeline.engine import Result
 from eo_pipeline.errors import CubeError
 from eo_pipeline.grid import BLOCK, Block, Grid, cut
+from eo_pipeline.storage import require_local
 
 #: Dekads of a year.
 DEKADS: Final = 36
@@ -199,11 +200,9 @@ class Climatology:
             )
         at = [dekad_of_year(day) for day in dates]
         first, last = (min(at), max(at) + 1) if at else (0, 0)
-        rows, cols = block.slices
 
         def pick(name: str) -> NDArray[Any]:
-            array = self.tile.array(f"{index}_{name}")
-            return np.asarray(array[first:last, rows, cols])[[n - first for n in at]]
+            return self.tile.read(f"{index}_{name}", block, slice(first, last))[[n - first for n in at]]
 
         median, p25, p75, low, high = (decode(pick(name)) for name in STATISTICS)
         return Normals(median, p25, p75, low, high, pick("count"))
@@ -333,6 +332,7 @@ def stores_of(folder: Path) -> tuple[Climatology, ...]:
     CubeError
         There is none.
     """
+    require_local(folder)
     paths = [folder] if folder.suffix == ".zarr" else sorted(folder.glob("*.zarr"))
     if not paths:
         raise CubeError(f"{folder} holds no climatology. Make one with `eo cube climatology build`.")

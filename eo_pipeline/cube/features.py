@@ -42,10 +42,9 @@ def read_features(
         needed = [name for name in bands if name in _bands_of(optical, bands)]
         found = feature_series(tile.read_clear(block, kept, bands=needed), needed, optical)
         out[:, [name in optical for name in features]] = found
-    rows, cols = block.slices
     for place, name in enumerate(features):
         if name in CHANNELS:
-            numbers = np.asarray(tile.array(BACKSCATTER)[:, CHANNELS.index(name), rows, cols])
+            numbers = tile.read(BACKSCATTER, block, slice(None), CHANNELS.index(name))
             decibel = numbers.astype(np.float32) / np.float32(DB_SCALE)
             out[:, place] = np.where(numbers == NODATA, np.float32(np.nan), decibel)
     if ground := [place for place, name in enumerate(features) if name in TERRAIN]:

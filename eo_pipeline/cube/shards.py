@@ -3,19 +3,27 @@
 A shard is one file: its chunks one after another, and an index at the end. The `zarrs` pipeline reads fastest
 by far, but it writes into the file that is there: a process killed meanwhile leaves half a shard that still
 opens. So reading goes through `zarrs`, and writing through zarr's own store, which writes a file beside and
-renames it.
+renames it. In S3, where a request takes longer than decoding what it brings, shards are read here: zarr would
+ask for one chunk after the other.
 """
 
 from __future__ import annotations
 
 import functools
+import math
+from collections import defaultdict
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from itertools import product
 from typing import Any, Final
 
+import google_crc32c
 import numpy as np
+from numcodecs import Blosc  # type: ignore[import-untyped]
 from numpy.typing import NDArray
+
+from eo_pipeline.errors import CubeError
 
 #: Side of the chunks within a shard: 128 KB of int16, small enough for a window and large enough to compress.
 CHUNK: Final = 256
@@ -27,6 +35,8 @@ _LEAST_CHUNK: Final = 32
 CODEC: Final = "lz4"
 LEVEL: Final = 5
 _EMPTY: Final = 2**64 - 1
+#: Shards in S3 that are asked for at once.
+_AT_ONCE: Final = 32
 
 
 def chunk_of(side: int) -> int:
@@ -52,9 +62,14 @@ def shard_side(block: int, extent: int) -> int:
 
 @functools.cache
 def use_fast_reading() -> None:
-    """Let zarr read through `zarrs` where it is installed, and write as it does by itself."""
+    """Let zarr read local files through `zarrs` where it is installed, and do all else as it does by itself.
+
+    What lies in S3 stays zarr's: `zarrs` would open connections of its own, and tell its errors without ours.
+    """
     import zarr
+    from zarr.core.codec_pipeline import BatchedCodecPipeline
     from zarr.registry import register_pipeline
+    from zarr.storage import LocalStore
 
     try:
         fast = import_module("zarrs").ZarrsCodecPipeline
@@ -65,12 +80,132 @@ def use_fast_reading() -> None:
         # the same shards through zarr's store, whose `set` renames: see the head of this file
         await self.python_impl.write(batch_info, value, drop_axes)
 
-    pipeline = type("ReadFastWriteWhole", (fast,), {"write": write, "__module__": __name__})
+    def from_array(cls: Any, array_metadata: Any, store: Any) -> Any:
+        if isinstance(store, LocalStore):
+            return fast.from_array_metadata_and_store.__func__(cls, array_metadata, store)
+        return BatchedCodecPipeline.from_codecs(array_metadata.codecs)
+
+    own = {"write": write, "from_array_metadata_and_store": classmethod(from_array), "__module__": __name__}
+    pipeline = type("ReadFastWriteWhole", (fast,), own)
     globals()["ReadFastWriteWhole"] = pipeline
     register_pipeline(pipeline)
     zarr.config.set({"codec_pipeline.path": f"{__name__}.ReadFastWriteWhole"})
 
 
+# ---- reading in S3 ------------------------------------------------------------------------------------
+def read_shards(array: Any, where: Sequence[slice | Sequence[int]]) -> NDArray[Any]:
+    """Read a part of an array in S3, many shards at once and each in two requests, or a few.
+
+    First comes a shard's index, then what is wanted of it, near ranges in one request; a shard of which all
+    is wanted comes whole.
+
+    Parameters
+    ----------
+    array : zarr.Array
+        Sharded and compressed as this module does it.
+    where
+        For each axis a slice of step 1, or numbers.
+
+    Raises
+    ------
+    CubeError
+        A shard is damaged, or was replaced between its two requests.
+    """
+    cuts = [_cuts(*axis) for axis in zip(where, array.shape, array.chunks, strict=True)]
+    counts = [shard // chunk for shard, chunk in zip(array.shards, array.chunks, strict=True)]
+    wanted: dict[tuple[int, ...], list[_Wanted]] = defaultdict(list)
+    for numbers, sources, targets in (zip(*part, strict=True) for part in product(*cuts)):
+        place = tuple(number // count for number, count in zip(numbers, counts, strict=True))
+        inside = tuple(number % count for number, count in zip(numbers, counts, strict=True))
+        wanted[place].append((inside, sources, targets))
+    size = [sum(target.stop - target.start for _, _, target in axis) for axis in cuts]
+    out = np.full(size, array.fill_value, dtype=array.dtype)
+
+    def bring(place: tuple[int, ...]) -> None:
+        for source, target, chunk in _fetched(array, place, counts, wanted[place]):
+            out[target] = chunk[source]
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        list(pool.map(bring, wanted))
+    return out
+
+
+#: A chunk's place in its shard, what is wanted of it, and where that goes.
+_Wanted = tuple[tuple[int, ...], tuple[slice, ...], tuple[slice, ...]]
+
+
+def _cuts(where: slice | Sequence[int], extent: int, chunk: int) -> list[tuple[int, slice, slice]]:
+    """The chunks of one axis that are wanted: their number, what of them, and where that goes.
+
+    >>> _cuts(slice(3, 9), 20, 4)
+    [(0, slice(3, 4, None), slice(0, 1, None)), (1, slice(0, 4, None), slice(1, 5, None)), \
+(2, slice(0, 1, None), slice(5, 6, None))]
+    """
+    if not isinstance(where, slice):
+        return [(n // chunk, slice(n % chunk, n % chunk + 1), slice(i, i + 1)) for i, n in enumerate(where)]
+    first, last, _ = where.indices(extent)
+    cuts = []
+    for number in range(first // chunk, -(-last // chunk)):
+        corner = number * chunk
+        low, high = max(first, corner), min(last, corner + chunk)
+        cuts.append((number, slice(low - corner, high - corner), slice(low - first, high - first)))
+    return cuts
+
+
+def _fetched(
+    array: Any, place: tuple[int, ...], counts: Sequence[int], wanted: Sequence[_Wanted]
+) -> list[tuple[tuple[slice, ...], tuple[slice, ...], NDArray[Any]]]:
+    """Of one shard the wanted chunks that are not empty: what of each goes where, and its values."""
+    store, key = array.store.store, _key(array, place)
+    chunks = math.prod(counts)
+    whole, tail = len(wanted) == chunks, 16 * chunks + 4
+    try:
+        answer = store.get(key) if whole else store.get(key, options={"range": {"suffix": tail}})
+        content = bytes(answer.bytes())
+    except FileNotFoundError as error:
+        if "NoSuchBucket" in str(error):
+            raise
+        return []  # an empty shard is no file
+    end = content[-tail:]
+    if len(end) != tail or google_crc32c.value(end[:-4]).to_bytes(4, "little") != end[-4:]:
+        raise _damaged(key)
+    index = np.frombuffer(end[:-4], dtype="<u8").reshape(*counts, 2)
+    there = [item for item in wanted if index[item[0]][0] != _EMPTY]
+    starts, lengths = ([int(index[item[0]][n]) for item in there] for n in (0, 1))
+    if whole:
+        parts = [content[start : start + length] for start, length in zip(starts, lengths, strict=True)]
+    else:
+        parts = [bytes(part) for part in store.get_ranges(key, starts=starts, lengths=lengths)]
+    return [
+        (source, target, _decoded(part, length, array, key))
+        for (_, source, target), length, part in zip(there, lengths, parts, strict=True)
+    ]
+
+
+def _decoded(part: bytes, length: int, array: Any, key: str) -> NDArray[Any]:
+    """A chunk's values; its own head must tell the lengths that the index and the array tell."""
+    told = [len(part), *(int.from_bytes(part[at : at + 4], "little") for at in (4, 12))]
+    if told != [length, array.dtype.itemsize * math.prod(array.chunks), length]:
+        raise _damaged(key)
+    try:
+        return np.frombuffer(Blosc().decode(part), dtype=array.dtype).reshape(array.chunks)
+    except RuntimeError as error:
+        raise _damaged(key) from error
+
+
+def _key(array: Any, place: tuple[int, ...]) -> str:
+    """Name of a shard within the array's store."""
+    return f"{array.path}/{array.metadata.encode_chunk_key(place)}"
+
+
+def _damaged(key: str) -> CubeError:
+    return CubeError(
+        f"The cube's file {key} was replaced while it was read, or is damaged. Read again; if this stays, "
+        "remove the cube's folder and run `eo run`."
+    )
+
+
+# ---- writing ------------------------------------------------------------------------------------------
 def write_shards(array: Any, values: NDArray[Any], start: Sequence[int]) -> bool:
     """Write `values` at `start` as whole shards, each replaced in one move.
 
@@ -105,7 +240,12 @@ def write_shards(array: Any, values: NDArray[Any], start: Sequence[int]) -> bool
 def _put(array: Any, place: tuple[int, ...], content: bytes) -> None:
     from zarr.core.buffer.cpu import Buffer
     from zarr.core.sync import sync
+    from zarr.storage import LocalStore
 
+    if not isinstance(array.store, LocalStore) and content:
+        # in one piece: of an upload in parts a killed process leaves some that nobody sees, and somebody pays
+        array.store.store.put(_key(array, place), content, use_multipart=False)
+        return
     target = array.store_path / array.metadata.encode_chunk_key(place)
     # an empty shard is no file at all, also where an earlier run left one with pixels
     sync(target.set(Buffer.from_bytes(content)) if content else target.delete())
@@ -113,9 +253,6 @@ def _put(array: Any, place: tuple[int, ...], content: bytes) -> None:
 
 def _encoded(values: NDArray[Any], shard: Sequence[int], chunk: Sequence[int], fill: Any) -> bytes:
     """One shard as the sharding codec of Zarr v3 lays it out; nothing where every chunk is empty."""
-    import google_crc32c
-    from numcodecs import Blosc  # type: ignore[import-untyped]
-
     codec = Blosc(CODEC, LEVEL, Blosc.SHUFFLE)
     parts: list[bytes] = []
     index = np.full((*(s // c for s, c in zip(shard, chunk, strict=True)), 2), _EMPTY, dtype="<u8")

@@ -27,7 +27,15 @@ from numpy.typing import NDArray
 
 from eo_pipeline.cube.composite import NODATA as _NODATA
 from eo_pipeline.cube.composite import age_of_seen
-from eo_pipeline.cube.shards import CODEC, LEVEL, chunk_of, shard_side, use_fast_reading, write_shards
+from eo_pipeline.cube.shards import (
+    CODEC,
+    LEVEL,
+    chunk_of,
+    read_shards,
+    shard_side,
+    use_fast_reading,
+    write_shards,
+)
 from eo_pipeline.engine import require_hold
 from eo_pipeline.errors import CubeError
 from eo_pipeline.grid import Block, Grid, TimeStep
@@ -125,8 +133,12 @@ class TileStore:
     def group(self) -> Any:
         """The Zarr group."""
         if self._group is None:
-            with self.folder.telling(""):
-                self._group = open_group(self.folder, "r+")
+            try:
+                with self.folder.telling(""):
+                    self._group = open_group(self.folder, "r+")
+            except FileNotFoundError as error:
+                self.folder.exists("zarr.json")  # to zarr a bucket that is gone is a group that is not there
+                raise CubeError(f"There is no cube at {self.path}. Run `eo run` to make it.") from error
         return self._group
 
     def array(self, name: str) -> Any:
@@ -207,25 +219,42 @@ class TileStore:
                 window = [slice(first, first + n) for first, n in zip(start, values.shape, strict=True)]
                 array[tuple(window)] = values
 
-    def read(self, name: str, block: Block | None = None) -> NDArray[Any]:
-        """Read one block of an array, or all of it."""
-        rows, cols = block.slices if block else (slice(None), slice(None))
+    def read(self, name: str, block: Block | None = None, *lead: int | slice) -> NDArray[Any]:
+        """Read one block of an array, or all of it; `lead` says what of the axes before y and x, all by
+        default. A number drops its axis.
+        """
+        array = self.array(name)
+        window = block.slices if block else (slice(None), slice(None))
+        # not by number: zarrs would leave it to zarr, which takes four times as long
+        parts = [slice(item, item + 1) if isinstance(item, int) else item for item in lead]
+        where = (*parts, *[slice(None)] * (array.ndim - 2 - len(lead)), *window)
         with self.folder.telling(name):
-            return np.asarray(self.array(name)[..., rows, cols])
+            found = read_shards(array, where) if self.folder.remote else np.asarray(array[where])
+        return found[tuple(0 if isinstance(item, int) else slice(None) for item in lead)]
 
     def read_values(self, name: str, block: Block) -> NDArray[np.float32]:
         """Read one block of an int16 array as float32, NaN where nothing was measured."""
         return decode(self.read(name, block))
 
-    def read_bands(self, wanted: Sequence[str], bands: Sequence[str], block: Block) -> NDArray[np.int16]:
+    def read_bands(
+        self,
+        wanted: Sequence[str],
+        bands: Sequence[str],
+        block: Block,
+        steps: slice = slice(None),
+        *,
+        name: str = "reflectance",
+    ) -> NDArray[np.int16]:
         """Some of the cube's `bands` of a block, int16 [step, band, y, x]; no other is decoded."""
-        rows, cols = block.slices
-        array = self.array("reflectance")
-        out = np.empty((array.shape[0], len(wanted), block.height, block.width), dtype=np.int16)
-        with self.folder.telling("reflectance"):
-            for n, name in enumerate(wanted):
-                number = bands.index(name)
-                out[:, n] = array[:, number : number + 1, rows, cols][:, 0]
+        numbers = [bands.index(band) for band in wanted]
+        array = self.array(name)
+        if self.folder.remote:
+            with self.folder.telling(name):
+                return read_shards(array, (steps, numbers, *block.slices))
+        times = len(range(*steps.indices(array.shape[0])))
+        out = np.empty((times, len(wanted), block.height, block.width), dtype=np.int16)
+        for n, number in enumerate(numbers):
+            out[:, n] = self.read(name, block, steps, number)
         return out
 
     def read_usable(self, block: Block, kept: Sequence[bool] = ()) -> NDArray[np.bool_]:

@@ -22,13 +22,15 @@ from eo_pipeline.cube.indices import INDICES, band_of, feature_series, missing_f
 from eo_pipeline.cube.ingest import judge_steps, tested_bands
 from eo_pipeline.cube.radar import BACKSCATTER, CHANNELS, COUNT, DB_SCALE, ORBITS
 from eo_pipeline.cube.smoothing import array_of
-from eo_pipeline.cube.store import NODATA, SCALE, TileStore, encode, grid_of
+from eo_pipeline.cube.store import NODATA, SCALE, TileStore, decode, encode, grid_of
 from eo_pipeline.cube.terrain import GROUND
 from eo_pipeline.errors import CubeError, StorageError
 from eo_pipeline.grid import Block, Grid, TimeStep, cut
 from eo_pipeline.scenes.verdicts import SceneVerdict
 from eo_pipeline.storage import Folder, Place
 
+#: What a run says of its season, in its work folder: whether it is `simulated`.
+SEASON: Final = "season.json"
 #: Arrays [step, y, x] that can be exported by their name, with the value that means nothing.
 PLAIN: Final = {"clear_count": None, "age_days": -1, "seen_day": -1}
 
@@ -98,6 +100,14 @@ class CubeView:
     def bytes(self) -> int:
         """What it takes on the disk."""
         return self.path.bytes_of()
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the run that made it says that its data is simulated."""
+        try:
+            return bool(json.loads(self.path.parent.parent.read(SEASON))["simulated"])
+        except (OSError, ValueError, KeyError, TypeError, StorageError):
+            return False
 
     @functools.cached_property
     def verdicts(self) -> tuple[SceneVerdict, ...]:
@@ -201,24 +211,23 @@ class CubeView:
         """Believed reflectance of one step, int16 × 10 000 [band, y, x], gaps filled if so wished; of radar
         decibel × 100.
         """
-        rows, cols = block.slices
         if bands and set(bands) <= set(CHANNELS):
-            radar = self.tile.array(BACKSCATTER)
-            return np.stack([np.asarray(radar[number, CHANNELS.index(b), rows, cols]) for b in bands])
-        array = self.tile.array(FILLED if filled else "reflectance")
-        numbers = np.stack([np.asarray(array[number, self.bands.index(b), rows, cols]) for b in bands])
-        if not filled:
-            numbers[:, ~self._believed(number, block)] = NODATA
+            radar: NDArray[np.int16] = self.tile.read(BACKSCATTER, block, number)
+            return radar[[CHANNELS.index(band) for band in bands]]
+        numbers: NDArray[np.int16] = self._steps(bands, block, slice(number, number + 1), filled=filled)[0]
         return numbers
 
-    def _believed(self, number: int, block: Block) -> NDArray[np.bool_]:
-        rows, cols = block.slices
-        if self.kept and not self.kept[number]:
-            return np.zeros((block.height, block.width), dtype=np.bool_)
+    def _steps(self, bands: Sequence[str], block: Block, steps: slice, *, filled: bool) -> NDArray[np.int16]:
+        """Believed or filled reflectance of some steps, int16 × 10 000 [step, band, y, x]."""
+        if filled:
+            return self.tile.read_bands(bands, self.bands, block, steps, name=FILLED)
+        numbers = self.tile.read_bands(bands, self.bands, block, steps)
         # before the screening nothing is rejected yet
-        name = "usable" if self.kept else "clear_count"
-        believed: NDArray[np.bool_] = np.asarray(self.tile.array(name)[number, rows, cols]) > 0
-        return believed
+        believed = self.tile.read("usable" if self.kept else "clear_count", block, steps) > 0
+        if self.kept:
+            believed &= np.array(self.kept)[steps, None, None]
+        numbers[np.broadcast_to(~believed[:, None], numbers.shape)] = NODATA
+        return numbers
 
     def series(
         self, feature: str, block: Block, *, smoothed: bool = False, filled: bool = False
@@ -231,8 +240,7 @@ class CubeView:
         if feature in GROUND:
             return self.tile.read(feature, block)[None]
         if feature in CHANNELS and not smoothed:
-            rows, cols = block.slices
-            return np.asarray(self.tile.array(BACKSCATTER)[:, CHANNELS.index(feature), rows, cols])
+            return self.tile.read(BACKSCATTER, block, slice(None), CHANNELS.index(feature))
         if smoothed:
             if array_of(feature) not in self.arrays:
                 have = [name.removeprefix("index_") for name in self.arrays if name.startswith("index_")]
@@ -245,23 +253,16 @@ class CubeView:
         needed = (feature,) if feature in self.bands else tuple(
             str(band_of(band, self.bands)) for band in INDICES[feature].bands
         )  # fmt: skip
-        out = np.empty((len(self.steps), block.height, block.width), dtype=np.int16)
-        for number in range(len(self.steps)):
-            numbers = self.dekad(number, needed, block, filled=filled)
-            if feature in self.bands:
-                out[number] = numbers[0]
-                continue
-            values = np.where(numbers == NODATA, np.float32(np.nan), numbers / np.float32(SCALE))
-            out[number] = encode(feature_series(values[None].astype(np.float32), needed, (feature,))[0, 0])
-        return out
+        numbers = self._steps(needed, block, slice(None), filled=filled)
+        if feature in self.bands:
+            return numbers[:, 0]
+        return encode(feature_series(decode(numbers), needed, (feature,))[:, 0])
 
     def views(self, feature: str, block: Block) -> NDArray[np.uint8]:
         """Clear views behind each step of a feature, or passes of its direction, uint8 [step, y, x]."""
         if feature not in CHANNELS:
             return self.tile.read("clear_count", block)
-        rows, cols = block.slices
-        orbit = CHANNELS.index(feature) // 2
-        return np.asarray(self.tile.array(COUNT)[:, orbit, rows, cols], dtype=np.uint8)
+        return self.tile.read(COUNT, block, slice(None), CHANNELS.index(feature) // 2)
 
     def terrain(self) -> dict[str, float | None]:
         """Lowest and highest metre, median slope in degrees, and the share of the tile without a height;
@@ -311,8 +312,7 @@ class CubeView:
             clear += seen.sum(axis=(1, 2))
             believed += (self.tile.read("usable", block) == 1).sum(axis=(1, 2))
             if FILLED in self.arrays:
-                rows, cols = block.slices
-                filled += (self.tile.array(FILLED)[:, 0, rows, cols] != NODATA).sum(axis=(1, 2))
+                filled += (self.tile.read(FILLED, block, slice(None), 0) != NODATA).sum(axis=(1, 2))
             age = self.tile.read("age_days", block)
             for number in range(n):
                 counted = np.bincount(np.minimum(age[number][age[number] >= 0], 400), minlength=401)

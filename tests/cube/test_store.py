@@ -15,9 +15,11 @@ import pytest
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from obstore.store import MemoryStore
+from zarr.storage import ObjectStore
 
-from eo_pipeline.cube.shards import chunk_of, shard_side, write_shards
-from eo_pipeline.cube.store import NODATA, Layout, TileStore, open_group
+from eo_pipeline.cube.shards import chunk_of, read_shards, shard_side, use_fast_reading, write_shards
+from eo_pipeline.cube.store import NODATA, Layout, TileStore, make_array, open_group
 from eo_pipeline.errors import CubeError
 from eo_pipeline.grid import Block, Grid, cut, dekads
 
@@ -79,6 +81,76 @@ def test_zarr_reads_what_was_written(tmp_path_factory: pytest.TempPathFactory, d
             np.testing.assert_array_equal(group["reflectance"][:], cube)
             np.testing.assert_array_equal(group["crop_type"][:], crops)
             np.testing.assert_array_equal(group["usable"][:], usable)
+
+
+def test_whatever_is_read_on_the_disk_is_read_by_zarrs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, _ = store_of(tmp_path / "t.zarr", 32)
+    cube = np.arange(4 * 2 * 70 * 90, dtype=np.int16).reshape(4, 2, 70, 90)
+    for block in cut("t", GRID, size=32):
+        for step in range(4):
+            store.write("reflectance", block, cube[step][:, *block.slices], step=step)
+    # zarr's own way would be right, and four times as slow
+    monkeypatch.setattr("zarr.core.codec_pipeline.BatchedCodecPipeline.read", None)
+    block = Block("t", 30, 40, 20, 10)
+    part = cube[..., *block.slices]
+    np.testing.assert_array_equal(store.read("reflectance"), cube)
+    np.testing.assert_array_equal(store.read("reflectance", block), part)
+    np.testing.assert_array_equal(store.read("reflectance", block, 2), part[2])
+    np.testing.assert_array_equal(store.read("reflectance", block, slice(1, 3), 1), part[1:3, 1])
+    np.testing.assert_array_equal(store.read_bands(("B08",), ("B04", "B08"), block), part[:, 1:])
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.data())
+def test_any_part_is_read_from_an_object_store_as_zarr_reads_it(data: st.DataObject) -> None:
+    # given an array of three by three shards, some empty and some with empty chunks
+    use_fast_reading()
+    memory = MemoryStore()
+    side = data.draw(st.sampled_from([8, 64, 300]))
+    extent = data.draw(st.integers(2 * side + 1, 3 * side))
+    group = zarr.open_group(ObjectStore(memory), mode="w", zarr_format=3)
+    shape, shard = (3, 4, extent, extent), (data.draw(st.sampled_from([1, 3])), 4, side, side)
+    make_array(group, "a", shape=shape, shard=shard, dtype="int16", fill=NODATA)
+    array = group["a"]
+    values = np.random.default_rng(data.draw(st.integers(0, 99))).integers(0, 99, shape).astype(np.int16)
+    values[1, 2], values[:, :, :side, :side] = NODATA, NODATA
+    assert write_shards(array, values, (0, 0, 0, 0))
+
+    # when any part of it is read
+    def span(size: int) -> slice:
+        first = data.draw(st.integers(0, size - 1))
+        return slice(first, data.draw(st.integers(first + 1, size)))
+
+    several = st.lists(st.integers(0, 3), min_size=1, max_size=4, unique=True)
+    bands = data.draw(st.one_of(st.just(slice(None)), several))
+    steps = data.draw(st.one_of(st.just(slice(None)), st.builds(span, st.just(3))))
+    where = (steps, bands, span(extent), span(extent))
+    found = read_shards(array, where)
+    # then it is what was written, as zarr reads it too
+    np.testing.assert_array_equal(found, values[:, bands][steps][..., *where[2:]])
+    np.testing.assert_array_equal(array[:], values)
+
+
+def test_a_damaged_shard_is_named_and_not_decoded() -> None:
+    use_fast_reading()
+    memory = MemoryStore()
+    group = zarr.open_group(ObjectStore(memory), mode="w", zarr_format=3)
+    make_array(group, "a", shape=(2, 600, 600), shard=(2, 600, 600), dtype="int16", fill=NODATA)
+    array, pixel = group["a"], ([0], slice(5, 6), slice(5, 6))
+    values = np.arange(2 * 600 * 600, dtype=np.int16).reshape(2, 600, 600)
+    assert write_shards(array, values, (0, 0, 0))
+    whole = bytes(memory.get("a/c/0/0/0").bytes())
+    assert read_shards(array, pixel).item() == values[0, 5, 5]
+    # its index, its end, the head of its first chunk, and another shard's bytes under its index
+    for damaged in (
+        whole[:-9] + b"x" + whole[-8:], whole[-20:], whole[:4] + b"x" + whole[5:], whole[7:]
+    ):  # fmt: skip
+        memory.put("a/c/0/0/0", damaged)
+        for where in (pixel, (slice(None),) * 3):
+            with pytest.raises(CubeError, match=r"a/c/0/0/0 was replaced while it was read, or is damaged"):
+                read_shards(array, where)
 
 
 def test_a_block_across_shards_is_mixed_in(tmp_path: Path) -> None:
