@@ -357,12 +357,12 @@ def _season(path: Path, out: Path | None, work: str | None) -> Season:
     from dataclasses import replace
 
     from eo_pipeline.season import read_season
-    from eo_pipeline.storage import Folder
+    from eo_pipeline.storage import Folder, require_local
 
     found = read_season(path)
     if work is not None:
         found = replace(found, work_root=Folder.of(work))
-    return found if out is None else replace(found, output_root=out.resolve())
+    return found if out is None else replace(found, output_root=require_local(out).resolve())
 
 
 @contextmanager

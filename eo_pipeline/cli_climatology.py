@@ -63,7 +63,9 @@ def build(
     """
     with told():
         from eo_pipeline.cube.climatology import Climatology
+        from eo_pipeline.storage import require_local
 
+        require_local(folder)
         wanted = tuple(indices or ("NDVI",))
         added: list[dict[str, Any]] = []
         for path in seasons:

@@ -131,7 +131,9 @@ def plot(
             raise CubeError("Say what to draw: either --date with a day of a dekad, or --point LON,LAT.")
         from eo_pipeline.cube import plots
         from eo_pipeline.cube.export import COLOURS
+        from eo_pipeline.storage import require_local
 
+        require_local(out)
         if colours not in COLOURS:
             raise CubeError(f"--colours {colours!r} is not accepted; give one of {', '.join(COLOURS)}.")
 
@@ -206,7 +208,9 @@ def export(
         from eo_pipeline.cube.export import export_dekad, export_series
         from eo_pipeline.cube.terrain import GROUND
         from eo_pipeline.cube.view import PLAIN
+        from eo_pipeline.storage import require_local
 
+        require_local(out)
         views, made_up = views_of(cube, tile)
         view = _one(views)
         window = view.window(_box(bbox))
@@ -264,10 +268,12 @@ def views_of(cube: str, tile: str) -> tuple[list[CubeView], bool]:
     from eo_pipeline.storage import Folder
 
     if "://" in cube:
-        return [CubeView(Folder.of(cube))], False
+        view = CubeView(Folder.of(cube))
+        return [view], view.simulated
     path = Path(cube)
     if path.suffix == ".zarr" or (path / "zarr.json").is_file():
-        return [CubeView(path)], _simulated_beside(path)
+        view = CubeView(path)
+        return [view], view.simulated or _simulated_beside(path)
     season = season_of(path)
     cubes = season.work / "cube"
     names = [name.removesuffix(".zarr") for name in cubes.folders() if name.endswith(".zarr")]
@@ -278,7 +284,8 @@ def views_of(cube: str, tile: str) -> tuple[list[CubeView], bool]:
         )
     if tile and tile not in names:
         raise CubeError(f"The season {season.id} has no tile {tile}; it has {', '.join(names)}.")
-    return [CubeView(cubes / f"{name}.zarr") for name in names if tile in ("", name)], season.simulated
+    views = [CubeView(cubes / f"{name}.zarr") for name in names if tile in ("", name)]
+    return views, season.simulated or views[0].simulated
 
 
 def season_of(path: Path) -> Season:
