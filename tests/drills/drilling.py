@@ -104,6 +104,21 @@ root = "runs"
         return text
 
 
+def outline(folder: Path) -> tuple[float, float, float, float]:
+    """West, south, east, north of a twin's units, in degrees."""
+    outlines = json.loads((folder / "2026/units.geojson").read_text(encoding="utf-8"))
+    points = [point for item in outlines["features"] for point in _points(item["geometry"]["coordinates"])]
+    west, south = (min(point[axis] for point in points) for axis in (0, 1))
+    east, north = (max(point[axis] for point in points) for axis in (0, 1))
+    return west, south, east, north
+
+
+def _points(nested: list[Any]) -> list[list[float]]:
+    if isinstance(nested[0], int | float):
+        return [nested]
+    return [point for part in nested for point in _points(part)]
+
+
 def replaced(path: Path, old: str, new: str) -> None:
     """Change a text file that may be a hard link: the other names keep the old text."""
     text = path.read_text(encoding="utf-8")

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from dask_hosts import Cluster
 from engine_tasks import calls, files, kill_worker_once, late_task, work_tasks
 
 from eo_pipeline.engine import Engine, code_digest, done_results, execute, locked
@@ -23,52 +24,6 @@ from eo_pipeline.tasks import Conditions
 
 pytestmark = pytest.mark.slow
 HERE = Path(__file__).parent
-DASK = str(Path(sys.executable).with_name("dask"))
-
-
-class Cluster:
-    """Processes of one scheduler and its workers, ended with it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.processes: list[subprocess.Popen[bytes]] = []
-        self.file = folder / "scheduler.json"
-        folder.mkdir(parents=True)
-        self.scheduler = self._start(
-            "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", self.file
-        )
-        deadline = time.monotonic() + 60
-        while not self.file.is_file() or not self.file.read_text().strip():
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        self.address = str(json.loads(self.file.read_text())["address"])
-
-    def worker(self, name: str, path: Path | None = None) -> subprocess.Popen[bytes]:
-        """Start a worker under a nanny, as `dask worker` does."""
-        return self._start(
-            *("worker", "--scheduler-file", self.file, "--nthreads", "1", "--host", "127.0.0.1"),
-            *("--no-dashboard", "--name", name, "--local-directory", self.folder / name),
-            path=path,
-        )
-
-    def _start(self, *words: object, path: Path | None = None) -> subprocess.Popen[bytes]:
-        places = [*([str(path)] if path else []), str(HERE)]
-        process = subprocess.Popen(
-            [DASK, *map(str, words)],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(places)},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        self.processes.append(process)
-        return process
-
-    def close(self) -> None:
-        """End all of it."""
-        for process in self.processes:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
 
 
 @pytest.fixture(autouse=True)
@@ -79,7 +34,7 @@ def _source_as_it_is_now() -> None:
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    one = Cluster(tmp_path / "cluster")
+    one = Cluster(tmp_path / "cluster", HERE)
     yield one
     one.close()
 
@@ -146,7 +101,7 @@ def test_a_scheduler_that_is_killed_in_mid_run(
     kept = set(done_results(work_tasks(root, 30)))
     assert 3 <= len(kept) < 30
     code_digest.cache_clear()
-    again = Cluster(tmp_path / "again")
+    again = Cluster(tmp_path / "again", HERE)
     try:
         again.worker("one")
         with Engine(scheduler=again.address) as engine:
@@ -180,7 +135,7 @@ with locked(root) as hold, Engine(scheduler=sys.argv[2]) as engine:
     first.kill()
     first.wait()
     # the worker is still at it when the season's next run makes the same block of another season file
-    other = Cluster(tmp_path / "other")
+    other = Cluster(tmp_path / "other", HERE)
     try:
         other.worker("two")
         with locked(root) as hold, Engine(scheduler=other.address) as engine:

@@ -135,10 +135,12 @@ def scene(classes: NDArray[np.uint8], step: int, *, rng: np.random.Generator) ->
     return np.concatenate([numbers, scl[None]])
 
 
-def make_season(root: Path, *, size: int = 64, dates: int = 18, classify: bool = False) -> TinySeason:
-    """Rasters, samples and the season file of a tiny season."""
+def make_season(
+    root: Path, *, size: int = 64, width: int = 0, dates: int = 18, classify: bool = False
+) -> TinySeason:
+    """Rasters of `size` rows and as many columns, or `width`; samples and the season file."""
     rng = np.random.default_rng(7)
-    yy, xx = np.mgrid[:size, :size]
+    yy, xx = np.mgrid[:size, : width or size]
     classes = (((yy // 8 + xx // 8) % 2) + 1).astype(np.uint8)
     days = tuple(date(2026, 3, 5) + timedelta(days=10 * step) for step in range(dates))
     for step, day in enumerate(days):
