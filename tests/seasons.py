@@ -154,7 +154,7 @@ def samples_csv(classes: NDArray[np.uint8], rng: np.random.Generator, *, count: 
     """Random points with their true label, grouped by field."""
     lines = ["lon,lat,label,group"]
     for _ in range(count):
-        row, col = (int(v) for v in rng.integers(0, len(classes), 2))
+        row, col = (int(v) for v in rng.integers(0, min(classes.shape), 2))
         lon, lat = lonlat(row, col)
         label = ("wheat", "maize")[classes[row, col] - 1]
         lines.append(f"{lon:.7f},{lat:.7f},{label},f{row // 8}-{col // 8}")
