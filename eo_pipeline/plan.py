@@ -320,8 +320,8 @@ def _tile_bytes(item: TilePlan, plan: Plan) -> int:
         screen_bytes(steps, len(tested_bands(plan.bands)), making),
         fill_bytes(steps, making) if plan.season.fill else 0,
         growth_bytes(steps, making) if item.usual else 0,
-        # reflectance as int16 and float32, one index observed, smoothed and in double precision
-        pixels * steps * (6 * bands + 24),
+        # reflectance as int16 and float32, every index observed and smoothed, one in double precision
+        pixels * steps * (6 * bands + 4 * len(plan.season.growth.indices) + 24),
         pixels * steps * (6 * bands + 8 * features) + _MODEL_BYTES if features else 0,
     )
 

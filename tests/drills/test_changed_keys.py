@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 from eo_pipeline.cli import app
 from eo_pipeline.stages import STAGES
 
-pytestmark = pytest.mark.slow
+# one process: what its fixtures make takes most of the time
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("changed_keys")]
 
 BLOCK = 32  # six blocks in two tiles
 MAPPING = ("train", "classify", "curves", "growth")

@@ -21,7 +21,8 @@ from eo_pipeline.stages import STAGES
 from eo_pipeline.storage import Folder
 from eo_pipeline.tasks import _FENCE, Fence, execute
 
-pytestmark = pytest.mark.slow
+# one process: what its fixtures make takes most of the time
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("fences")]
 
 
 class Recorder(Engine):

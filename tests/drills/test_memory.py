@@ -21,9 +21,9 @@ pytestmark = pytest.mark.slow
 BANDS = ("B02", "B04", "B08", "B03", "B05", "B06", "B07", "B8A", "B11", "B12")
 
 
-def year_of_ten_bands(root: Path, *, classify: bool) -> TinySeason:
-    """36 dekads, eight of them seen; read in blocks of 1024 rows, products made in blocks of 512."""
-    season = make_season(root, size=1024, width=512, dates=8, classify=classify)
+def year_of_ten_bands(root: Path, *, size: int, classify: bool) -> TinySeason:
+    """36 dekads, eight of them seen; read in blocks of 1024, products made in blocks of 512."""
+    season = make_season(root, size=size, width=512, dates=8, classify=classify)
     for path in season.scenes.iterdir():
         with rasterio.open(path) as raster:
             blue, red, nir, scl = raster.read()
@@ -41,13 +41,21 @@ def eo(*words: object) -> dict:
     return dict(json.loads(answer.stdout))
 
 
-@pytest.mark.parametrize("classify", [False, True], ids=["growth", "map"])
+@pytest.mark.parametrize(
+    ("size", "indices", "classify"),
+    [
+        (1024, ["NDVI", "NDMI", "NDRE", "NDWI", "EVI", "SAVI"], False),
+        (512, ["NDVI"], True),
+    ],
+    ids=["six-indices", "map"],
+)
 def test_no_worker_takes_more_than_the_plan_says(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, classify: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, indices: list[str], classify: bool
 ) -> None:
     monkeypatch.setattr("eo_pipeline.products.classify._SETTINGS", None)  # and back at the end
     quick_training()
-    season = year_of_ten_bands(tmp_path, classify=classify)
+    season = year_of_ten_bands(tmp_path, size=size, classify=classify)
+    season.rewrite('index = "NDVI"', f'index = "NDVI"\nindices = {json.dumps(indices)}')
     planned = eo("plan", season.toml)["memory_per_worker_bytes"]
     made = eo("run", season.toml)
     assert made["worker_memory"]["planned_bytes"] == planned > 3 * WORKER_BYTES  # most of it the blocks'

@@ -27,7 +27,8 @@ from eo_pipeline.runlog import read_log
 from eo_pipeline.season import read_season
 from eo_pipeline.simulate import twin as simulator
 
-pytestmark = pytest.mark.slow
+# one process: what its fixtures make takes most of the time
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("same_bytes")]
 
 WIDTH = 520
 START, END = date(2025, 9, 1), date(2025, 11, 20)
