@@ -74,6 +74,11 @@ def open_local(stack: ExitStack, workers: int, start: int) -> Any:
 
     `start` of the `workers` are started, the others when `client.cluster.scale` asks for them; each has its
     share of the memory from the beginning.
+
+    Raises
+    ------
+    EngineError
+        A process ended before it was ready.
     """
     import dask
     from dask.distributed import Client, LocalCluster
@@ -91,8 +96,8 @@ def open_local(stack: ExitStack, workers: int, start: int) -> Any:
             | {f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in environment.items()}
         )
     )
-    cluster = stack.enter_context(
-        LocalCluster(
+    try:
+        cluster = LocalCluster(
             n_workers=start,
             threads_per_worker=1,
             processes=True,
@@ -101,7 +106,12 @@ def open_local(stack: ExitStack, workers: int, start: int) -> Any:
             host="127.0.0.1",
             silence_logs=logging.CRITICAL,
         )
-    )
+    except RuntimeError as error:
+        raise EngineError(
+            f"The worker processes of this machine did not start ({error.__cause__ or error}). Run the same "
+            "command again, with fewer --workers if memory is short."
+        ) from error
+    stack.enter_context(cluster)
     return stack.enter_context(Client(cluster))
 
 

@@ -44,7 +44,7 @@ from eo_pipeline.simulate.archive import Archive, serve
 pytestmark = pytest.mark.slow
 
 START, END = date(2026, 5, 1), date(2026, 7, 31)  # eight products
-SEED = 20
+SEED = 3
 #: Kills while a stage is under way, in the order the stages are done.
 KILLS = {
     "fetch": 3, "mask": 1, "ingest": 3, "radar": 1, "screen": 1, "train": 2, "classify": 3, "index": 2,
@@ -149,6 +149,7 @@ def command(drill: Drill, workers: int, plan: Sequence[Moment], totals: dict[str
 
 def kill(drill: Drill, plan: Sequence[Moment], totals: dict[str, int]) -> None:
     """Wait for each moment of the plan, and kill; ends with the first kill of this very process."""
+    before = tasks_done(drill)
     for moment in plan:
         stage, count = moment.stage, moment.count
         if stage == "train":  # begins when what comes before it is done
@@ -156,9 +157,11 @@ def kill(drill: Drill, plan: Sequence[Moment], totals: dict[str, int]) -> None:
         while len(drill.done(stage)) < count:
             time.sleep(0.002)
         time.sleep(moment.seconds)
-        victim, workers = moment.victim, sorted(members(os.getpid(), "spawn_main"))
-        if victim == "worker" and not workers:
-            victim = "coordinator"
+        victim, workers = moment.victim, []
+        while victim == "worker" and not workers:
+            time.sleep(0.002)
+            if tasks_done(drill) > before:  # its cluster is up
+                workers = sorted(members(os.getpid(), "spawn_main"))  # none: the last ones are being replaced
         with drill.victims.open("a") as stream:
             stream.write(json.dumps([victim, drill.standing(totals)]) + "\n")
         if victim == "worker":
@@ -167,6 +170,11 @@ def kill(drill: Drill, plan: Sequence[Moment], totals: dict[str, int]) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         else:
             os.killpg(os.getpid(), signal.SIGKILL)
+
+
+def tasks_done(drill: Drill) -> int:
+    """Blocks of all stages that workers have done."""
+    return sum(len(drill.done(stage)) for stage in STAGES if stage not in ALONE)
 
 
 def members(group: int, word: str = "") -> set[int]:
@@ -187,13 +195,14 @@ def moments(totals: dict[str, int], training: float) -> list[Moment]:
     chance = random.Random(SEED)
     found = []
     for stage, kills in KILLS.items():
-        kinds = ("tree", "coordinator") if stage in ALONE else ("tree", "coordinator", "worker")
+        kinds = ("tree", "coordinator") * 2 if stage in ALONE else ("tree", "coordinator", "worker")
+        victims = chance.sample(kinds, kills)  # of a stage's workers one: a task that loses three is given up
         if stage == "train":  # one task: it is killed on its way
             moments = sorted((0, chance.uniform(0, 0.7 * training)) for _ in range(kills))
         else:
             last = max(1, totals[stage] - 2)
             moments = sorted((chance.randint(1, last), chance.uniform(0, 0.02)) for _ in range(kills))
-        found += [Moment(stage, count, seconds, chance.choice(kinds)) for count, seconds in moments]
+        found += [Moment(stage, *when, victim) for when, victim in zip(moments, victims, strict=True)]
     return found
 
 
