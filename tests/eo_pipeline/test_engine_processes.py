@@ -134,6 +134,20 @@ def test_workers_are_as_many_as_memory_holds() -> None:
         fitting_workers(None, 10**15)
 
 
+def test_workers_that_end_before_they_are_ready_are_told(tmp_path: Path) -> None:
+    import dask
+
+    script = tmp_path / "ending.py"
+    script.write_text("import os\nos._exit(1)\n")
+    with (
+        dask.config.set({"distributed.worker.preload": [str(script)]}),
+        Engine(workers=1) as one,
+        pytest.raises(EngineError, match=r"did not start .*Run the same command again, with fewer --workers"),
+    ):
+        one.run("stage", work_tasks(tmp_path, 2))
+    assert calls(tmp_path) == []
+
+
 # ---- the coordinating process is killed -----------------------------------------
 def start(root: Path, count: int, workers: int) -> subprocess.Popen[bytes]:
     process = subprocess.Popen(
