@@ -10,37 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from command import good, refused
 from seasons import TOML, TinySeason, make_season
-from typer.testing import CliRunner
 
-from eo_pipeline.cli import app
 from eo_pipeline.cube.climatology import Climatology
-from eo_pipeline.errors import EOPipelineError, SeasonFileError
+from eo_pipeline.errors import SeasonFileError
 from eo_pipeline.publish.contract import read_estimates, read_manifest
 from eo_pipeline.season import read_season
 
 SIZE = 48
 YEARS = {2022: 0.94, 2023: 1.0, 2024: 1.03, 2025: 0.98}
 LINE = 'index = "NDVI"\nclimatology = "../climatology"\n'
-
-
-def eo(*arguments: object) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, [str(item) for item in arguments], env={"COLUMNS": "200"})
-    if isinstance(result.exception, EOPipelineError):  # what the command itself prints, leaving with 2
-        return 2, result.stdout, str(result.exception)
-    return result.exit_code, result.stdout, re.sub(r"\s+", " ", result.stderr)
-
-
-def good(*arguments: object) -> str:
-    code, out, err = eo(*arguments)
-    assert code == 0, out + err
-    return out
-
-
-def refused(*arguments: object) -> str:
-    code, out, err = eo(*arguments)
-    assert code == 2, out
-    return err
 
 
 def of_year(root: Path, year: int, vigour: float) -> TinySeason:

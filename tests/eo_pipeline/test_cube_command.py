@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from datetime import date
 from pathlib import Path
@@ -11,31 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from command import good, refused
 from seasons import NODATA, TinySeason, lonlat, make_season
-from typer.testing import CliRunner, Result
 
-from eo_pipeline.cli import app
 from eo_pipeline.cube.export import quicklook
 from eo_pipeline.cube.store import TileStore
 from eo_pipeline.cube.view import CubeView
-
-RUNNER = CliRunner()
-
-
-def eo(*arguments: object) -> Result:
-    return RUNNER.invoke(app, [str(item) for item in arguments], env={"COLUMNS": "200"})
-
-
-def good(*arguments: object) -> str:
-    result = eo(*arguments)
-    assert result.exit_code == 0, result.output + str(result.exception)
-    return result.stdout
-
-
-def refused(*arguments: object) -> str:
-    result = eo(*arguments)
-    assert result.exit_code == 2, result.output
-    return re.sub(r"\s+", " ", result.stderr)
 
 
 @pytest.fixture(scope="module")

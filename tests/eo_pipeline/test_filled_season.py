@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
+from command import good, refused
 from seasons import TOML, TinySeason, lonlat, make_season
-from typer.testing import CliRunner
 
-from eo_pipeline.cli import app
 from eo_pipeline.cube.export import quicklook
 from eo_pipeline.cube.gaps import FILLED, GapRule, fill_gaps
 from eo_pipeline.cube.store import NODATA, TileStore
@@ -34,23 +32,6 @@ def make(root: Path, fill: str = FILL) -> TinySeason:
     season = make_season(root, size=SIZE)
     season.rewrite("[output]\n", fill)
     return season
-
-
-def eo(*arguments: object) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, [str(item) for item in arguments], env={"COLUMNS": "200"})
-    return result.exit_code, result.stdout, re.sub(r"\s+", " ", result.stderr)
-
-
-def good(*arguments: object) -> str:
-    code, out, err = eo(*arguments)
-    assert code == 0, out + err
-    return out
-
-
-def refused(*arguments: object) -> str:
-    code, out, err = eo(*arguments)
-    assert code == 2, out
-    return err
 
 
 def stop_at(stage: str) -> Callable[[Progress], None]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from dataclasses import replace
 from datetime import date
@@ -12,11 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from command import eo, good
 from rasterio.transform import from_origin
 from seasons import ORIGIN, PIXEL, TOML, TinySeason, lonlat, make_season
-from typer.testing import CliRunner
 
-from eo_pipeline.cli import app
 from eo_pipeline.cube.radar import BACKSCATTER, COUNT
 from eo_pipeline.cube.store import NODATA, TileStore
 from eo_pipeline.engine import Engine, Progress
@@ -178,17 +176,6 @@ def test_the_run_folder_names_the_radar_that_went_in(season: TinySeason, cube: T
 
 
 # ---- looking into it -------------------------------------------------------------------------------------
-def eo(*arguments: object) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, [str(item) for item in arguments], env={"COLUMNS": "200"})
-    return result.exit_code, result.stdout, re.sub(r"\s+", " ", result.stderr)
-
-
-def good(*arguments: object) -> str:
-    code, out, err = eo(*arguments)
-    assert code == 0, out + err
-    return out
-
-
 def test_info_plot_and_export_show_both_directions(
     season: TinySeason, cube: TileStore, tmp_path: Path
 ) -> None:

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
+from command import good, refused
 from loopback_s3 import ENVIRONMENT, make_bucket, s3_server
 from rasterio.transform import from_origin
 from seasons import ORIGIN, PIXEL, TOML, TinySeason, lonlat, make_season, scene, write_raster
-from typer.testing import CliRunner
 
-from eo_pipeline.cli import app
 from eo_pipeline.cube.gaps import FILLED
 from eo_pipeline.cube.store import NODATA, TileStore
 from eo_pipeline.engine import Engine
-from eo_pipeline.errors import EOPipelineError, SeasonFileError
+from eo_pipeline.errors import SeasonFileError
 from eo_pipeline.plan import make_plan
 from eo_pipeline.run import SeasonRun
 from eo_pipeline.season import read_season
@@ -29,25 +27,6 @@ from eo_pipeline.storage import Folder
 SIZE = 48
 MASK = '[[source.mask]]\nband = "SCL"\nclear = [4, 5]\n'
 STORE = "runs/.work/tiny-2026/cube/all.zarr"
-
-
-def eo(*arguments: object) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, [str(item) for item in arguments], env={"COLUMNS": "200"})
-    if isinstance(result.exception, EOPipelineError):  # what the command itself prints, leaving with 2
-        return 2, result.stdout, str(result.exception)
-    return result.exit_code, result.stdout, re.sub(r"\s+", " ", result.stderr)
-
-
-def good(*arguments: object) -> str:
-    code, out, err = eo(*arguments)
-    assert code == 0, out + err
-    return out
-
-
-def refused(*arguments: object) -> str:
-    code, out, err = eo(*arguments)
-    assert code == 2, out
-    return err
 
 
 def write_dem(path: Path, heights: np.ndarray, *, west: float = ORIGIN[0]) -> Path:

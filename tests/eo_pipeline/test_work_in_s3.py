@@ -17,15 +17,14 @@ from pathlib import Path
 
 import pytest
 import rasterio
+from command import good, refused
 from loopback_s3 import ENVIRONMENT, SECRET, Gate, gate, make_bucket, s3_server
 from seasons import TinySeason, lonlat, make_season
 from test_run import ROOT, products
-from typer.testing import CliRunner
 
 from eo_pipeline.assemble import assemble
-from eo_pipeline.cli import app
 from eo_pipeline.engine import Engine, Progress
-from eo_pipeline.errors import EngineError, EOPipelineError, StorageError
+from eo_pipeline.errors import EngineError, StorageError
 from eo_pipeline.plan import make_plan
 from eo_pipeline.publish.contract import verify
 from eo_pipeline.run import SeasonRun
@@ -34,7 +33,6 @@ from eo_pipeline.simulate import twin as simulator
 from eo_pipeline.storage import Folder
 
 pytestmark = pytest.mark.slow
-RUNNER = CliRunner()
 SENTINEL = """\
 [season]
 id = "twin"
@@ -97,21 +95,6 @@ def run(
         with job.alone():
             assemble(job)
     return job.plan.folder, told
-
-
-def good(*arguments: object) -> str:
-    result = RUNNER.invoke(app, [str(item) for item in arguments], env={"COLUMNS": "200"})
-    assert result.exit_code == 0, result.output + str(result.exception)
-    return result.stdout
-
-
-def refused(*arguments: object) -> str:
-    """What is said, in one paragraph, to one who gives these arguments."""
-    result = RUNNER.invoke(app, [str(item) for item in arguments])
-    assert result.exit_code != 0
-    text = str(result.exception) if isinstance(result.exception, EOPipelineError) else result.stderr
-    assert "Traceback" not in text
-    return re.sub(r"\s+", " ", text)
 
 
 @pytest.fixture(scope="module")
