@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from eo_pipeline.acquire.sources.base import address, file_of
 from eo_pipeline.cube.smoothing import array_of
 from eo_pipeline.cube.store import NODATA, SCALE, TileStore
+from eo_pipeline.disk import telling_full
 from eo_pipeline.engine import code_digest, read_file, write_atomic
 from eo_pipeline.errors import EngineError, RunFolderError
 from eo_pipeline.grid import Block
@@ -55,6 +56,11 @@ def assemble(run: SeasonRun) -> RunManifest:
 
     An older finished run of the same id stays until the new one is complete, and is then replaced. Whatever
     fails before leaves it as it was.
+
+    Raises
+    ------
+    DiskFullError
+        There is no room for the run folder.
     """
     plan = run.plan
     partial, folder = plan.partial, plan.folder
@@ -68,13 +74,14 @@ def assemble(run: SeasonRun) -> RunManifest:
     _ = run.filled
     estimates, series, accuracy = run.estimates, run.series, run.accuracy()
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     try:
-        with run.timed("publish"):
-            manifest = _fill(run, partial, estimates, series, accuracy)
-        sealed = seal(partial, manifest)
-        verify(partial)
-        _replace(partial, folder)
+        with telling_full(folder):
+            partial.mkdir(parents=True)
+            with run.timed("publish"):
+                manifest = _fill(run, partial, estimates, series, accuracy)
+            sealed = seal(partial, manifest)
+            verify(partial)
+            _replace(partial, folder)
     except BaseException:
         _restore(folder)
         shutil.rmtree(partial, ignore_errors=True)
@@ -382,16 +389,22 @@ def rebuild_report(folder: Path) -> bool:
     from eo_pipeline.publish.report import write_report
 
     manifest = verify(folder)
-    page = folder / "report.html"
-    before = page.read_bytes()
-    try:
-        write_report(folder, manifest)
-        if page.read_bytes() == before:
-            return False
-        seal(folder, manifest)
-    except BaseException:
-        write_atomic(page, before)
-        raise
+    page, whole = folder / "report.html", folder.resolve()
+    kept = whole.with_name(f".{whole.name}.report.{os.getpid()}.partial")
+    with telling_full(page):
+        try:
+            # a copy first: to put it back takes no room
+            shutil.copyfile(page, kept)
+            try:
+                write_report(folder, manifest)
+                if page.read_bytes() == kept.read_bytes():
+                    return False
+                seal(folder, manifest)
+            except BaseException:
+                kept.replace(page)
+                raise
+        finally:
+            kept.unlink(missing_ok=True)
     return True
 
 

@@ -28,6 +28,7 @@ from eo_pipeline.cli_telling import (
     say,
     say_clouds,
 )
+from eo_pipeline.disk import disk_full, is_full, telling_full
 from eo_pipeline.errors import EOPipelineError
 from eo_pipeline.memory import keep_freed_memory
 
@@ -395,6 +396,7 @@ def _season_run(
     from eo_pipeline.run import SeasonRun
 
     with (
+        telling_full(planned.work.local_path),
         _progress(quiet) as tell,
         Engine(
             scheduler=scheduler,
@@ -495,7 +497,11 @@ def main() -> None:
         ):  # a wrong option: typer's own kind of error
             error.show()
             sys.exit(int(error.exit_code))
-        if not _is_users(error) or os.environ.get("EO_DEBUG"):
+        if os.environ.get("EO_DEBUG"):
+            raise
+        if is_full(error):
+            error = disk_full(None, error)
+        if not _is_users(error):
             raise
         typer.echo(f"Error: {error}", err=True)
         sys.exit(2)

@@ -25,6 +25,7 @@ from eo_pipeline.cluster import (
     require_memory,
     threads_of,
 )
+from eo_pipeline.disk import disk_full, is_full
 from eo_pipeline.errors import EngineError, EOPipelineError
 from eo_pipeline.flights import DEATHS, Flight, Flights, WorkerLeftError
 from eo_pipeline.runlog import RunLog
@@ -41,6 +42,7 @@ from eo_pipeline.tasks import (
     done_results,
     execute,
     forget,
+    place,
     read_file,
     require_hold,
     shared_folder,
@@ -159,6 +161,8 @@ class Engine:
         EngineError
             A task failed, lost its worker again and again, or needs more than a worker has (`task_bytes`); or
             the cluster is gone. The tasks done before it stay done.
+        DiskFullError
+            There was no room for what a task writes.
         """
         results = done_results(tasks)
         skipped = len(results)
@@ -371,7 +375,10 @@ class _Pace:
         return (time.monotonic() - self._started) * max(0.0, self._left) / max(self._done, 1e-9)
 
 
-def _failure(task: Task, error: BaseException, deaths: int = 0) -> EngineError:
+def _failure(task: Task, error: BaseException, deaths: int = 0) -> EOPipelineError:
+    if is_full(error):
+        where = f"{task.stage}, tile {task.tile}, block {task.block}"
+        return disk_full(place(task.marker).local_path, f"{error}; stage {where}")
     reason = f"{type(error).__name__}: {error}"
     if deaths:
         reason = (

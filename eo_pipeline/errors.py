@@ -31,6 +31,10 @@ class StorageError(EOPipelineError):
     """A folder or bucket that cannot be reached, read or written."""
 
 
+class DiskFullError(StorageError):
+    """No room on a disk. What was written before is kept."""
+
+
 class SampleError(EOPipelineError):
     """Samples outside the image, of an unknown class, or without a single observation."""
 

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
+from eo_pipeline.disk import is_full
 from eo_pipeline.errors import StorageError
 from eo_pipeline.storage import Folder
 
@@ -66,7 +67,11 @@ class RunLog:
         line = json.dumps(document, ensure_ascii=False, default=str).encode() + b"\n"
         with self._mutex:
             if self._file >= 0:
-                os.write(self._file, line)  # one call: lines of two processes do not mix
+                try:
+                    os.write(self._file, line)  # one call: lines of two processes do not mix
+                except OSError as error:
+                    if not is_full(error):  # a log is no reason to stop a run
+                        raise
                 return
             self._lines.append(line)
             if level == "info" and time.monotonic() - self._sent < _SEND_SECONDS:

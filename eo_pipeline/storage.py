@@ -21,6 +21,7 @@ from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
 from eo_pipeline import s3
+from eo_pipeline.disk import partial_of, write_file
 from eo_pipeline.errors import StorageError
 
 _S3: Final = "s3://"
@@ -167,7 +168,7 @@ class Folder:
     def write(self, name: str, content: bytes) -> None:
         """Write a file so that a reader sees the old or the new one whole, whenever the writer is killed."""
         if not self.remote:
-            _write_local(self._path(name), content)
+            write_file(self._path(name), content)
             return
         with self.telling(name):
             # one PUT: S3 shows an object whole or not at all
@@ -180,9 +181,9 @@ class Folder:
         """
         if not self.remote:
             path = self._path(name)
-            partial = _partial(path)
-            partial.write_bytes(content)
+            partial = partial_of(path)
             try:
+                partial.write_bytes(content)
                 os.link(partial, path)
             except FileExistsError:
                 return False
@@ -432,25 +433,6 @@ def _checked(name: str) -> str:
 
 def _unfinished(name: str) -> bool:
     return name.startswith(".") and name.endswith(".partial")
-
-
-def _partial(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.partial")
-
-
-def _write_local(path: Path, content: bytes) -> None:
-    partial = _partial(path)
-    try:
-        with partial.open("xb") as stream:
-            stream.write(content)
-            stream.flush()
-            # the name must not reach the disk before the content does
-            os.fsync(stream.fileno())
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
 
 
 def _files(start: Path, cut: int) -> Iterator[str]:

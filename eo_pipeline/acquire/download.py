@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import os
@@ -27,6 +26,7 @@ from eo_pipeline.acquire.checks import DamagedError, check_digest, usable
 from eo_pipeline.acquire.pacing import Backoff, tell
 from eo_pipeline.acquire.secrets import redact
 from eo_pipeline.acquire.transport import body, read
+from eo_pipeline.disk import disk_full, is_full, sync_file, sync_folder, write_file
 from eo_pipeline.errors import ArchiveError
 
 if TYPE_CHECKING:
@@ -37,12 +37,7 @@ _CHUNK: Final = 1 << 18
 _DAMAGED_TRIES: Final = 3
 #: Progress that lets tries count anew, so that a server that cuts each answer after a byte comes to an end.
 _PROGRESS: Final = 1 << 16
-_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 _RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
-
-
-class DiskFullError(ArchiveError):
-    """No room on the disk; nothing that arrived is lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,41 +102,14 @@ def writing(target: Path) -> Iterator[None]:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:
-        if error.errno in _FULL:
-            raise DiskFullError(
-                f"The disk of {target.parent} is full. Make room and give the command again; what has "
-                "arrived is kept."
-            ) from None
+        if is_full(error):
+            raise disk_full(target, error.strerror) from None
         raise ArchiveError(f"{target} cannot be written: {error.strerror or error}.") from None
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def sync_file(path: Path) -> None:
-    """Make the bytes of a file survive a power cut."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def write_whole(target: Path, text: str) -> None:
     """Write a small file whole or not at all."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = beside(target, f".{os.getpid()}.{os.urandom(4).hex()}.partial")
-    with draft.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(target)
+    write_file(target, text.encode())
     sync_folder(target.parent)
 
 

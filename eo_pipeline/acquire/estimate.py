@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from eo_pipeline.acquire.download import DiskFullError
 from eo_pipeline.acquire.products import Product
+from eo_pipeline.disk import free_bytes
+from eo_pipeline.errors import DiskFullError
 
 #: What CDSE's quota allows one connection of a general user.
 QUOTA_BYTES_PER_S: Final = 20e6
@@ -39,14 +39,6 @@ def wanted_bytes(product: Product, keys: Sequence[str]) -> int:
     whole = product.size or _TYPICAL_BYTES
     shares = _LEVEL1C_SHARES if product.collection == "sentinel-2-l1c" else _SHARES
     return sum(known.get(key) or int(whole * shares.get(key, 0.0001)) for key in keys)
-
-
-def free_bytes(folder: Path) -> int:
-    """Room on the disk that `folder` is, or will be, on."""
-    place = folder
-    while not place.exists():
-        place = place.parent
-    return shutil.disk_usage(place).free
 
 
 def check_room(folder: Path, need: int, margin: int, cap: int | None) -> None:

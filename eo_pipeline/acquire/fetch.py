@@ -23,7 +23,8 @@ from eo_pipeline.acquire.products import Archive, Product, Query
 from eo_pipeline.acquire.quarantine import reason_of, set_aside
 from eo_pipeline.acquire.searching import Search
 from eo_pipeline.acquire.wanted import Errand, QuarantinedError, Wanted
-from eo_pipeline.errors import ArchiveError, SourceError, told_by
+from eo_pipeline.disk import free_bytes
+from eo_pipeline.errors import ArchiveError, DiskFullError, SourceError, told_by
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +149,7 @@ class Fetcher:
             bytes=size,
             seconds=size / rate,
             bytes_per_s=rate,
-            free_bytes=estimate.free_bytes(self._root),
+            free_bytes=free_bytes(self._root),
             completeness=completeness,
         )
 
@@ -296,8 +297,6 @@ class Fetcher:
 
     def _one(self, ledger: Ledger, item: Observation) -> None:
         """One observation from the first archive that can serve it."""
-        from eo_pipeline.acquire.download import DiskFullError
-
         accounts, faults = self._accounts, []
         with watched(lambda count: accounts.count(item.key, count), self._stop):
             for candidate in self._serving(item):

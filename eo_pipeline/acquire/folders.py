@@ -131,14 +131,13 @@ class ProductFolder:
         self._all(files)
 
     def _all(self, files: Sequence[RemoteFile]) -> None:
-        from eo_pipeline.acquire.download import DiskFullError
         from eo_pipeline.acquire.pacing import StoppedError
 
         first: ArchiveError | None = None
         for file in files:
             try:
                 self._one(file)
-            except (StoppedError, DiskFullError):
+            except StoppedError:
                 raise
             except ArchiveError as error:
                 self._ledger.put_file(

@@ -9,22 +9,25 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from eo_pipeline.acquire.checks import DamagedError, verify
-from eo_pipeline.acquire.download import beside, locked, sync_file, sync_folder, write_whole, writing
+from eo_pipeline.acquire.download import beside, locked, write_whole, writing
 from eo_pipeline.acquire.folders import check_names, read_mark, write_mark
 from eo_pipeline.acquire.ledger import FileRow, Ledger
 from eo_pipeline.acquire.parts import Copy, Part
 from eo_pipeline.acquire.products import Archive, Product, RemoteFile
 from eo_pipeline.acquire.screening import Region
 from eo_pipeline.acquire.wanted import Errand, Outcome
+from eo_pipeline.disk import sync_folder
 from eo_pipeline.errors import ArchiveError
+from eo_pipeline.rasters import write_raster
 
 if TYPE_CHECKING:
     from rasterio.windows import Window
@@ -168,7 +171,6 @@ def _one(
                 seen = _write(raster, window, stripes, draft, _text(box))
             if not seen and file.key == _POLARISATIONS[0]:
                 raise _NothingError("no data")
-            sync_file(draft)
             draft.replace(target)
             sync_folder(folder)
             verdict = verify(target)
@@ -262,31 +264,31 @@ def _stripes(window: Window, height: int) -> list[Window]:
 
 def _write(raster: Any, window: Window, stripes: list[Window], draft: Path, area: str) -> bool:
     """Write a window as a GeoTIFF of its own; whether anything was measured in it."""
-    import rasterio
     from rasterio.errors import RasterioError
     from rasterio.windows import Window
 
     seen = False
-    profile = {
-        "driver": "GTiff", "width": window.width, "height": window.height, "count": 1,
-        "dtype": raster.dtypes[0], "crs": raster.crs, "transform": raster.window_transform(window),
-        "nodata": raster.nodata, "tiled": True, "blockxsize": _BLOCK, "blockysize": _BLOCK,
-        "compress": "deflate", "predictor": 3, "bigtiff": "if_safer",
-    }  # fmt: skip
-    try:
-        with rasterio.open(draft, "w", **profile) as out:
-            kept = {name: value for name, value in raster.tags().items() if name != "AREA_OR_POINT"}
-            out.update_tags(**kept, **{_AREA: area})
-            for stripe in stripes:
-                data = raster.read(1, window=stripe)
-                measured = np.isfinite(data) & (data > 0)
-                if raster.nodata is not None:
-                    measured &= data != raster.nodata
-                seen |= bool(measured.any())
-                place = Window(0, stripe.row_off - window.row_off, stripe.width, stripe.height)
-                out.write(data, 1, window=place)
-    except RasterioError as error:
-        raise DamagedError(f"{draft} cannot be made ({error}). See whether the disk is full.") from None
+
+    def parts() -> Iterator[tuple[Window, NDArray[Any]]]:
+        nonlocal seen
+        for stripe in stripes:
+            try:
+                data = raster.read([1], window=stripe)
+            except RasterioError as error:
+                raise DamagedError(f"{raster.name} cannot be read ({error}). Fetch it again.") from None
+            measured = np.isfinite(data) & (data > 0)
+            if raster.nodata is not None:
+                measured &= data != raster.nodata
+            seen |= bool(measured.any())
+            yield Window(0, stripe.row_off - window.row_off, stripe.width, stripe.height), data
+
+    kept = {name: value for name, value in raster.tags().items() if name != "AREA_OR_POINT"}
+    write_raster(
+        draft, parts(), describe=lambda out: out.update_tags(**kept, **{_AREA: area}), width=window.width,
+        height=window.height, count=1, dtype=raster.dtypes[0], crs=raster.crs,
+        transform=raster.window_transform(window), nodata=raster.nodata, tiled=True, blockxsize=_BLOCK,
+        blockysize=_BLOCK, compress="deflate", predictor=3, bigtiff="if_safer",
+    )  # fmt: skip
     return seen
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +13,12 @@ from eo_pipeline.cube.radar import CHANNELS, DB_SCALE
 from eo_pipeline.cube.store import NODATA, SCALE
 from eo_pipeline.cube.terrain import GROUND
 from eo_pipeline.cube.view import PLAIN, CubeView, scale_of
-from eo_pipeline.errors import CubeError
 from eo_pipeline.grid import Block, Grid
+from eo_pipeline.rasters import write_raster
+
+if TYPE_CHECKING:
+    from rasterio.io import DatasetWriter
+    from rasterio.windows import Window
 
 Format = Literal["cog", "gtiff"]
 #: Red, green and blue of a picture; of radar VV, VH and VV of one direction.
@@ -99,52 +102,32 @@ def _write(
     plain: str = "",
     scale: int = SCALE,
 ) -> Path:
-    import rasterio
-    from rasterio.errors import RasterioError
-    from rasterio.shutil import copy
-
     window = window or view.window(None)
-    nodata = PLAIN[plain] if plain else NODATA
     here = window.grid(view.grid)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        raw = out.with_name(f".{out.name}.{os.getpid()}.raw.partial")
-        done = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    except OSError as error:
-        raise CubeError(f"{out.parent} cannot be made: {error.strerror}. Give another --out.") from error
-    try:
-        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
-            with view.tile.reading(), rasterio.open(
-                raw, "w", driver="GTiff", width=here.width, height=here.height, count=len(names),
-                dtype="uint8" if plain == "clear_count" else "int16", crs=here.crs, transform=here.affine,
-                nodata=nodata, tiled=True, blockxsize=256, blockysize=256, compress="zstd", zstd_level=1,
-                interleave="band", bigtiff="if_safer",
-            ) as raster:  # fmt: skip
-                for block in _pieces(view, window):
-                    place = Block(
-                        "", block.row - window.row, block.col - window.col, block.height, block.width
-                    )
-                    raster.write(read(block), window=place.window)
-                raster.descriptions = tuple(names)
-                if not plain:
-                    raster.scales = (1 / scale,) * len(names)
-                raster.update_tags(TILE=view.name, SOURCE="eo cube export", **(tags or {}))
-            if form == "cog":
-                copy(
-                    raw, done, driver="COG", COMPRESS="DEFLATE", PREDICTOR="YES", BLOCKSIZE="512",
-                    OVERVIEW_RESAMPLING="AVERAGE", NUM_THREADS="ALL_CPUS", BIGTIFF="IF_SAFER",
-                )  # fmt: skip
-                done.replace(out)
-            else:
-                raw.replace(out)
-    except (RasterioError, OSError) as error:
-        raise CubeError(
-            f"{out} cannot be written ({error}). Is there room, and may you write there?"
-        ) from error
-    finally:
-        for left in out.parent.glob(f".{out.name}.{os.getpid()}.*"):
-            left.unlink(missing_ok=True)
-    return out
+
+    def parts() -> Iterator[tuple[Window, NDArray[Any]]]:
+        with view.tile.reading():
+            for block in _pieces(view, window):
+                row, col = block.row - window.row, block.col - window.col
+                yield Block("", row, col, block.height, block.width).window, read(block)
+
+    def describe(raster: DatasetWriter) -> None:
+        raster.descriptions = tuple(names)
+        if not plain:
+            raster.scales = (1 / scale,) * len(names)
+        raster.update_tags(TILE=view.name, SOURCE="eo cube export", **(tags or {}))
+
+    packed = {
+        "COMPRESS": "DEFLATE", "PREDICTOR": "YES", "BLOCKSIZE": "512", "OVERVIEW_RESAMPLING": "AVERAGE",
+        "NUM_THREADS": "ALL_CPUS", "BIGTIFF": "IF_SAFER",
+    }  # fmt: skip
+    return write_raster(
+        out, parts(), describe=describe, cog=packed if form == "cog" else None, width=here.width,
+        height=here.height, count=len(names), dtype="uint8" if plain == "clear_count" else "int16",
+        crs=here.crs, transform=here.affine, nodata=PLAIN[plain] if plain else NODATA, tiled=True,
+        blockxsize=256, blockysize=256, compress="zstd", zstd_level=1, interleave="band",
+        bigtiff="if_safer",
+    )  # fmt: skip
 
 
 def _pieces(view: CubeView, window: Block) -> Iterator[Block]:

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from eo_pipeline.disk import write_file
 from eo_pipeline.errors import NotAProbabilitySampleError, SampleError
 from eo_pipeline.grid import Grid
 
@@ -232,5 +233,5 @@ def write_design(path: Path, design: SampleDesign, grid: Grid, *, names: Mapping
         },
         "features": features,
     }
-    path.write_text(json.dumps(document, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    write_file(path, (json.dumps(document, ensure_ascii=False, indent=1) + "\n").encode())
     return path

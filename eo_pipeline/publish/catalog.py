@@ -5,20 +5,22 @@ Nothing here knows how a product was made; it is handed arrays, grids and words.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from eo_pipeline.grid import Grid
 from eo_pipeline.publish.contract import Raster, RunManifest, sha256_file
+from eo_pipeline.rasters import windows, write_raster
 
 if TYPE_CHECKING:
     import pystac
     import rasterio
+    from rasterio.windows import Window
 
 #: STAC extensions the items use, by version; readers without them still see plain STAC 1.1.
 EXTENSIONS: Final = tuple(
@@ -40,8 +42,6 @@ _PRODUCTS: Final = {
 }
 #: Tile side inside the file: a map viewer's tile, so that one request reads one block.
 BLOCK_SIZE: Final = 256
-#: Rows and columns copied at a time: whole tiles of the file and whole blocks of a cube.
-_PART: Final = (512, 2048)
 
 
 class Readable(Protocol):
@@ -94,10 +94,12 @@ def write_cog(
     -------
     Path
         `path`.
-    """
-    import rasterio
-    from rasterio.shutil import copy
 
+    Raises
+    ------
+    StorageError
+        It cannot be written; a `DiskFullError` where there is no room.
+    """
     count = 1 if len(array.shape) == 2 else array.shape[0]
     if len(array.shape) not in (2, 3) or tuple(array.shape[-2:]) != grid.shape:
         raise ValueError(
@@ -112,70 +114,50 @@ def write_cog(
         )
     classes = bool(colour_table) if categorical is None else categorical
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    plain, partial = (path.with_name(f".{path.name}.{os.getpid()}.{n}.partial") for n in ("plain", "cog"))
-    profile = {
-        "driver": "GTiff",
-        "width": grid.width,
-        "height": grid.height,
-        "count": count,
-        "dtype": array.dtype.name,
-        "crs": grid.crs,
-        "transform": grid.affine,
-        "nodata": nodata,
+    return write_raster(
+        path,
+        _parts(array),
+        describe=lambda dataset: _describe(
+            dataset,
+            colour_table=colour_table,
+            band_descriptions=band_descriptions,
+            metadata=metadata,
+            scale=scale,
+            unit=unit,
+        ),
+        cog={
+            "BLOCKSIZE": BLOCK_SIZE,
+            "COMPRESS": "DEFLATE",
+            # Horizontal differencing helps measured values and spoils class codes.
+            "PREDICTOR": "NO" if classes else "YES",
+            "OVERVIEWS": "AUTO",
+            "OVERVIEW_RESAMPLING": "NEAREST" if classes else "AVERAGE",
+            "BIGTIFF": "IF_SAFER",
+            "NUM_THREADS": "ALL_CPUS",  # they compress; the bytes are the same with any number
+        },
+        width=grid.width,
+        height=grid.height,
+        count=count,
+        dtype=array.dtype.name,
+        crs=grid.crs,
+        transform=grid.affine,
+        nodata=nodata,
         # only to be read once
-        "tiled": True,
-        "blockxsize": BLOCK_SIZE,
-        "blockysize": BLOCK_SIZE,
-        "interleave": "pixel",
-        "compress": "zstd",
-        "zstd_level": 1,
-        "bigtiff": "if_safer",
-    }
-    try:
-        with rasterio.open(plain, "w", **profile) as dataset:
-            _fill(dataset, array)
-            _describe(
-                dataset,
-                colour_table=colour_table,
-                band_descriptions=band_descriptions,
-                metadata=metadata,
-                scale=scale,
-                unit=unit,
-            )
-        with rasterio.open(plain) as dataset:
-            copy(
-                dataset,
-                partial,
-                driver="COG",
-                BLOCKSIZE=BLOCK_SIZE,
-                COMPRESS="DEFLATE",
-                # Horizontal differencing helps measured values and spoils class codes.
-                PREDICTOR="NO" if classes else "YES",
-                OVERVIEWS="AUTO",
-                OVERVIEW_RESAMPLING="NEAREST" if classes else "AVERAGE",
-                BIGTIFF="IF_SAFER",
-                NUM_THREADS="ALL_CPUS",  # they compress; the bytes are the same with any number
-            )
-        partial.replace(path)
-    finally:
-        plain.unlink(missing_ok=True)
-        partial.unlink(missing_ok=True)
-    return path
+        tiled=True,
+        blockxsize=BLOCK_SIZE,
+        blockysize=BLOCK_SIZE,
+        interleave="pixel",
+        compress="zstd",
+        zstd_level=1,
+        bigtiff="if_safer",
+    )
 
 
-def _fill(dataset: rasterio.io.DatasetWriter, array: Readable) -> None:
-    """Copy the pixels by parts: a season of a tile of 110 km takes 9 GB."""
-    from rasterio.windows import Window
-
-    height, width = array.shape[-2:]
-    for top in range(0, height, _PART[0]):
-        rows = slice(top, min(top + _PART[0], height))
-        for left in range(0, width, _PART[1]):
-            cols = slice(left, min(left + _PART[1], width))
-            part = np.asarray(array[..., rows, cols])
-            window = Window(left, top, cols.stop - left, rows.stop - top)
-            dataset.write(part[np.newaxis] if part.ndim == 2 else part, window=window)
+def _parts(array: Readable) -> Iterator[tuple[Window, NDArray[Any]]]:
+    """The pixels, [band, y, x] a part."""
+    for window in windows(*array.shape[-2:]):
+        part = np.asarray(array[(..., *window.toslices())])
+        yield window, part[np.newaxis] if part.ndim == 2 else part
 
 
 def _describe(

@@ -25,6 +25,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from eo_pipeline.disk import write_file
 from eo_pipeline.errors import RunFolderError
 
 if TYPE_CHECKING:
@@ -190,9 +191,7 @@ def seal(folder: Path, manifest: RunManifest) -> RunManifest:
     sealed = RunManifest(**{**_shallow(manifest), "files": files})
     document = asdict(sealed)
     document["digest"] = hashlib.sha256(_canonical(document)).hexdigest()
-    partial = folder / f".{MANIFEST}.partial"
-    partial.write_bytes(_canonical(document))
-    partial.replace(folder / MANIFEST)
+    write_file(folder / MANIFEST, _canonical(document))
     return sealed
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from markupsafe import Markup
 
+from eo_pipeline.disk import write_file
 from eo_pipeline.products.growth import NODATA, NOT_MONITORABLE
 from eo_pipeline.products.thresholds import any_on_trial
 from eo_pipeline.publish import report_record
@@ -92,7 +93,7 @@ def write_report(folder: Path, manifest: RunManifest) -> Path:
     )
     template = environment.get_template("report.html.j2")
     target = folder / "report.html"
-    target.write_text(template.render(_Report(folder, manifest).context()), encoding="utf-8")
+    write_file(target, template.render(_Report(folder, manifest).context()).encode())
     return target
 
 

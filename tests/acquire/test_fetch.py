@@ -24,7 +24,6 @@ from typer.testing import CliRunner
 from eo_pipeline.acquire import estimate
 from eo_pipeline.acquire import fetch as fetch_module
 from eo_pipeline.acquire.accounts import FetchProgress
-from eo_pipeline.acquire.download import DiskFullError
 from eo_pipeline.acquire.fetch import Fetcher, FetchOptions
 from eo_pipeline.acquire.ledger import Ledger
 from eo_pipeline.acquire.observations import Candidate, choose
@@ -33,7 +32,7 @@ from eo_pipeline.acquire.screening import Region, Screening, read_region, screen
 from eo_pipeline.acquire.season_fetch import scene_fetcher
 from eo_pipeline.acquire.transport import Transport
 from eo_pipeline.acquire.wanted import Prover, WantedBands
-from eo_pipeline.errors import ArchiveError, SeasonFileError
+from eo_pipeline.errors import ArchiveError, DiskFullError, SeasonFileError
 from eo_pipeline.season import RegionSpec, read_season
 
 BANDS = ("B04", "B08")

@@ -244,7 +244,7 @@ def test_errors_say_what_to_do(season: TinySeason, store: Path, tmp_path: Path) 
     )
     (tmp_path / "file").write_text("")
     unwritable = ("--out", tmp_path / "file" / "t.tif")
-    assert "cannot be made" in refused("cube", "export", store, "--index", "NDVI", *unwritable)
+    assert "t.tif cannot be written (" in refused("cube", "export", store, "--index", "NDVI", *unwritable)
     assert not list(tmp_path.glob("*.tif")) and not out.exists()
 
 

@@ -22,6 +22,7 @@ from seasons import TinySeason, make_season
 
 from eo_pipeline.assemble import assemble
 from eo_pipeline.engine import Engine, Progress
+from eo_pipeline.errors import DiskFullError
 from eo_pipeline.plan import make_plan
 from eo_pipeline.publish.contract import read_estimates, read_series, verify
 from eo_pipeline.run import SeasonRun
@@ -172,7 +173,7 @@ def test_the_last_run_stays_until_the_next_is_complete(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("eo_pipeline.assemble.seal", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(DiskFullError, match="No space"):
         run(season)
     assert (folder / "run.json").read_bytes() == before
     verify(folder)

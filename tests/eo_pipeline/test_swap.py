@@ -15,6 +15,7 @@ from seasons import make_season
 from test_run import run
 
 from eo_pipeline import assemble
+from eo_pipeline.errors import DiskFullError
 from eo_pipeline.publish.contract import seal, verify
 
 
@@ -92,7 +93,7 @@ def test_a_run_that_fails_has_put_back_what_a_kill_had_left_aside(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(assemble, "seal", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(DiskFullError, match="No space"):
         run(season)
     assert verify(folder).title == "Tiny 2026"
     monkeypatch.setattr(assemble, "seal", seal)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
 from rio_cogeo.cogeo import cog_validate
+from small_disk import room_of, small_disk
 
+from eo_pipeline.errors import DiskFullError
 from eo_pipeline.grid import Grid
 from eo_pipeline.publish.catalog import write_cog
 
@@ -95,20 +99,86 @@ def test_a_crs_without_a_code_is_kept(tmp_path: Path) -> None:
         assert dataset.crs.to_epsg() is None and "Albers" in dataset.crs.to_wkt()
 
 
-def test_a_failed_write_leaves_the_old_file_and_no_rest(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_full_disk_leaves_the_old_file_or_the_whole_new_one(tmp_path: Path) -> None:
+    old = np.zeros((600, 700), np.int16)
+    new = np.random.default_rng(2).integers(0, 200, (2, 600, 700)).astype(np.int16)
+    told = whole = 0
+    with small_disk(tmp_path / "disk", kilobytes=5000) as disk:
+        path = write_cog(disk / "a.tif", old, GRID, nodata=-1)
+        before = path.read_bytes()
+        for kilobytes in range(0, 4000, 100):
+            with room_of(disk, kilobytes):
+                try:
+                    write_cog(path, new, GRID, nodata=-1, band_descriptions=("a", "b"))
+                except DiskFullError as error:
+                    assert str(path) in str(error) and "The disk may be full" in str(error)
+                    assert path.read_bytes() == before
+                    told += 1
+                else:
+                    with rasterio.open(path) as dataset:
+                        np.testing.assert_array_equal(dataset.read(), new)
+                        assert dataset.read(out_shape=(2, 300, 350)).max() > 0
+                    path.write_bytes(before)
+                    whole += 1
+            assert {item.name for item in disk.iterdir()} == {"a.tif"}
+    assert told > 10 and whole > 3
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda path: os.truncate(path, path.stat().st_size // 2), "cannot be written"),
+        (lambda path: os.truncate(path, path.stat().st_size - 400), "cannot be written"),
+        (lambda path: os.truncate(path, 100), "cannot be written"),
+        (lambda path: os.truncate(path, 0), "cannot be written"),
+        (lambda path: rewrite(path, lambda pixels: pixels.__setitem__((0, 599, 699), 77)), "pixels"),
+        (lambda path: rewrite(path, lambda _: None, descriptions=("a", "c")), "description"),
+    ],
+)
+def test_what_was_stored_otherwise_than_given_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Callable[[Path], None], reason: str
 ) -> None:
-    path = write_cog(tmp_path / "a.tif", np.zeros((600, 700), np.uint8), GRID, nodata=0)
-    before = path.read_bytes()
+    from rasterio import shutil
 
-    def broken(*args: object, **options: object) -> None:
-        raise OSError("disk full")
+    copy = shutil.copy
 
-    monkeypatch.setattr("rasterio.shutil.copy", broken)
-    with pytest.raises(OSError, match="disk full"):
-        write_cog(path, np.ones((600, 700), np.uint8), GRID, nodata=0)
-    assert path.read_bytes() == before
-    assert [p.name for p in tmp_path.iterdir()] == ["a.tif"]
+    def lossy(source: object, target: Path, **options: object) -> None:
+        copy(source, target, **options)
+        damage(target)
+
+    monkeypatch.setattr(shutil, "copy", lossy)
+    array = np.random.default_rng(3).integers(0, 100, (2, 600, 700)).astype(np.uint8)
+    with pytest.raises(DiskFullError, match=reason):
+        write_cog(tmp_path / "a.tif", array, GRID, nodata=255, band_descriptions=("a", "b"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_overview_with_a_hole_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rasterio import shutil
+
+    def holed(source: rasterio.DatasetReader, target: Path, **_: object) -> None:
+        profile = source.profile | {"sparse_ok": True}
+        with rasterio.open(target, "w", **profile) as out:
+            out.write(source.read())
+        with rasterio.open(target, "r+", SPARSE_OK=True) as out:
+            out.build_overviews([2])  # of an image that is all nodata at one corner: no tile is stored there
+
+    monkeypatch.setattr(shutil, "copy", holed)
+    array = np.ones((600, 700), np.uint8)
+    array[:512, :512] = 0
+    with rasterio.Env(SPARSE_OK_OVERVIEW="YES"), pytest.raises(DiskFullError, match="overviews"):
+        write_cog(tmp_path / "a.tif", array, GRID, nodata=0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def rewrite(path: Path, change: Callable[[np.ndarray], object], **said: object) -> None:
+    """Change pixels or texts of a raster in place."""
+    with rasterio.open(path, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as dataset:
+        pixels = dataset.read()
+        change(pixels)
+        dataset.write(pixels)
+        for name, value in said.items():
+            setattr(dataset, name, value)
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from eo_pipeline.acquire.checks import DamagedError, check_digest
-from eo_pipeline.acquire.download import beside, locked, sync_folder
+from eo_pipeline.acquire.download import beside, locked
 from eo_pipeline.acquire.pacing import Backoff, tell
 from eo_pipeline.acquire.products import RemoteFile
 from eo_pipeline.acquire.secrets import Unpicklable
+from eo_pipeline.disk import sync_folder
 from eo_pipeline.errors import ArchiveError
 
 if TYPE_CHECKING:
