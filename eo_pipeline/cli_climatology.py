@@ -159,12 +159,12 @@ def _past(season: str, indices: Sequence[str]) -> list[tuple[str, PastSeason]]:
 
 
 def _label_of(view: CubeView) -> str:
-    """A season's id where its cube lies in its work folder; else the year it ends in."""
-    if (path := view.path.local_path) is None:
-        cubes = view.path.parent
-        return cubes.parent.name if cubes.name == "cube" else str(view.steps[-1].end.year)
-    work = path.resolve().parent.parent
-    return work.name if work.parent.name == ".work" else str(view.steps[-1].end.year)
+    """A season's id where its cube lies in its work folder, <id>/cube/<tile>.zarr; else the year it ends
+    in.
+    """
+    path = view.path.local_path
+    cubes = view.path.parent if path is None else path.resolve().parent
+    return cubes.parent.name if cubes.name == "cube" else str(view.steps[-1].end.year)
 
 
 def _past_run(folder: Path, indices: Sequence[str]) -> list[tuple[str, PastSeason]]:

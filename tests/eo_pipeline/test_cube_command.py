@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from seasons import NODATA, TinySeason, lonlat, make_season
 from eo_pipeline.cube.export import quicklook
 from eo_pipeline.cube.store import TileStore
 from eo_pipeline.cube.view import CubeView
+from eo_pipeline.grid import dekads
 
 
 @pytest.fixture(scope="module")
@@ -207,6 +208,30 @@ def test_climatology_of_a_cube_and_of_its_run_folder(season: TinySeason, store: 
     )
     assert "holds no climatology" in refused("cube", "climatology", "show", tmp_path)
     assert "outside every tile" in refused("cube", "climatology", "show", folder, "--point", "1,1")
+
+
+def test_seasons_that_end_in_one_year_are_two_wherever_their_work_folder_lies(
+    store: Path, tmp_path: Path
+) -> None:
+    work = tmp_path / "work"  # as [output] work names it
+    stores = [work / name / "cube" / "all.zarr" for name in ("wheat-2026", "maize-2026")]
+    for path, start in zip(stores, (date(2025, 9, 1), date(2026, 3, 1)), strict=True):
+        shutil.copytree(store, path)
+        document = json.loads((path / "zarr.json").read_text())
+        days = [(step.start, step.end) for step in dekads(start, start + timedelta(days=175))]
+        document["attributes"]["steps"] = [[str(first), str(last)] for first, last in days]
+        assert len(days) == 18 and days[-1][1].year == 2026
+        (path / "zarr.json").write_text(json.dumps(document))
+    folder = tmp_path / "usual"
+    told = json.loads(good("cube", "climatology", "build", folder, *stores, "--json"))
+    assert [row["season"] for row in told["added"]] == ["wheat-2026", "maize-2026"]
+    shown = json.loads(good("cube", "climatology", "show", folder, "--json"))
+    assert [row["label"] for row in shown["tiles"][0]["seasons"]] == ["wheat-2026", "maize-2026"]
+    # a cube that lies anywhere else is known by its year
+    loose = tmp_path / "loose" / "all.zarr"
+    shutil.copytree(store, loose)
+    told = json.loads(good("cube", "climatology", "build", tmp_path / "other", loose, "--json"))
+    assert [row["season"] for row in told["added"]] == ["2026"]
 
 
 # ---- errors ---------------------------------------------------------------------------------------------
