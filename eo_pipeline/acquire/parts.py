@@ -91,14 +91,17 @@ def _part(transport: Transport, answer: requests.Response, start: int, stop: int
         )
     length = int(told[3])
     wanted, pieces, have = min(stop, length) - start, [], 0
-    for piece in body(answer, transport.limits, decode=False, chunk=transport.bucket.chunk(1 << 18)):
-        pieces.append(piece)
-        have += len(piece)
-        tell(len(piece))
-        transport.bucket.take(len(piece))
-    if have != wanted:
-        tell(-have)
-        raise requests.ConnectionError(f"the answer ended after {have} of {wanted} bytes")
+    try:
+        for piece in body(answer, transport.limits, decode=False, chunk=transport.bucket.chunk(1 << 18)):
+            pieces.append(piece)
+            have += len(piece)
+            tell(len(piece))
+            transport.bucket.take(len(piece))
+        if have != wanted:
+            raise requests.ConnectionError(f"the answer ended after {have} of {wanted} bytes")
+    except BaseException:
+        tell(-have)  # a part that breaks is thrown away
+        raise
     return Part(start, b"".join(pieces), length, answer.headers.get("ETag", ""))
 
 
@@ -140,6 +143,7 @@ class Copy:
                 with rasterio.open(self._path) as raster:
                     need = _TAGS + 16 * _blocks_of(raster)
                 if len(head) < min(need, self._length):
+                    tell(-len(head))  # it comes again with more
                     self._lay(self._head(need))
                 with rasterio.open(self._path) as raster:
                     yield raster
@@ -156,8 +160,11 @@ class Copy:
         for _ in range(_DAMAGED_TRIES):
             whole = self._bytes(0, count)
             middle = len(whole) // 2
-            if whole == self._bytes(0, middle) + self._bytes(middle, len(whole)):
+            halves = self._bytes(0, middle) + self._bytes(middle, len(whole))
+            tell(-len(halves))
+            if whole == halves:
                 return whole
+            tell(-len(whole))
         raise DamagedError(f"{self._name} begins with other bytes each time it is read. Try again later.")
 
     def _lay(self, head: bytes) -> None:
@@ -201,6 +208,7 @@ class Copy:
                 missing = [block for block in missing if deflated and not _whole(file, block)]
                 if not missing:
                     return
+                tell(-sum(size for _, size in missing))
         raise DamagedError(
             f"{self._name}: {len(missing)} blocks came damaged {_DAMAGED_TRIES} times. Try again later."
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from rasterio.transform import from_origin
 from rasterio.windows import Window
 
 from eo_pipeline.acquire.checks import DamagedError
+from eo_pipeline.acquire.pacing import watched
 from eo_pipeline.acquire.parts import Copy, Part, read_part
 from eo_pipeline.acquire.transport import AnswerError, Transport
 from eo_pipeline.errors import ArchiveError
@@ -151,6 +153,33 @@ def test_faults_on_the_way_are_waited_out(
         read_part(transport, f"{shown.url}/vv.tif", 0, 100)
     with pytest.raises(AnswerError, match="404"):
         read_part(transport, f"{shown.url}/none.tif", 0, 100)
+
+
+def test_what_is_thrown_away_is_not_counted(
+    shown: Site, transport: Transport, values: np.ndarray, tmp_path: Path
+) -> None:
+    def counted(copy: Path) -> int:
+        told: list[int] = []
+        with watched(told.append, threading.Event()):
+            np.testing.assert_array_equal(window_through(copy_of(shown, transport, copy)), seen_in(values))
+        return sum(told)
+
+    calm = counted(tmp_path / "calm")
+    blocks = 2 * BLOCK * BLOCK * 4
+    assert 0.5 * blocks < calm - (1 << 16) < 1.2 * blocks  # the head once, although it is read twice
+    right = shown.files["/vv.tif"]
+
+    def damaged(handler: Handler) -> bool:
+        return serve_range(handler, bytes(byte ^ 0xFF for byte in right))
+
+    shown.trouble["/vv.tif"] = [cut(30_000), damaged, cut(1), cut(20_000), damaged, cut(0)]
+    assert counted(tmp_path / "stormy") == calm
+    # where every try breaks, nothing is left to count
+    shown.always["/vv.tif"] = cut(30_000)
+    told: list[int] = []
+    with watched(told.append, threading.Event()), pytest.raises(ArchiveError):
+        read_part(transport, f"{shown.url}/vv.tif", 0, 50_000)
+    assert max(told) > 0 and sum(told) == 0
 
 
 def test_a_part_at_the_end_is_shorter(shown: Site, transport: Transport) -> None:
