@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
@@ -41,6 +41,8 @@ _PIXEL_BYTES: Final = 3.6
 _METRES: Final = 111_320.0
 #: Tag of a raster here: the area it was cut to.
 _AREA: Final = "CUT_TO"
+#: Decimals of a degree in it.
+_DIGITS: Final = 6
 _BLOCK: Final = 512
 
 #: West, south, east, north in degrees.
@@ -80,7 +82,8 @@ class WantedPasses:
         import shapely
 
         west, south, east, north = map(float, shapely.total_bounds(self.region.shapes))
-        return west - _MARGIN, south - _MARGIN, east + _MARGIN, north + _MARGIN
+        grown = west - _MARGIN, south - _MARGIN, east + _MARGIN, north + _MARGIN
+        return _box(round(value, _DIGITS) for value in grown)  # as its text in a raster says it
 
     def there(self, folder: Path) -> int | None:
         """See `Wanted.there`."""
@@ -113,7 +116,10 @@ class WantedPasses:
         if not files:
             have = ", ".join(sorted(file.key for file in product.files)) or "nothing"
             raise ArchiveError(f"{archive.name}: {product.name} has neither VV nor VH, only {have}.")
-        box = _around(_box_of(read_mark(folder)) or self.box, self.box)
+        # what lies here may be of a fetch that was killed, or of a smaller region: nothing of it is given up
+        box = self.box
+        for file in files:
+            box = _around(_cut_to(folder / file.path) or box, box)
         try:
             rows = [_one(archive, product, file, folder, box, ledger=ledger) for file in files]
         except _NothingError:
@@ -133,7 +139,11 @@ class WantedPasses:
 def _box_of(mark: Mapping[str, Any] | None) -> Box | None:
     if mark is None or len(mark.get("area", ())) != 4:
         return None
-    west, south, east, north = map(float, mark["area"])
+    return _box(map(float, mark["area"]))
+
+
+def _box(values: Iterable[float]) -> Box:
+    west, south, east, north = values
     return west, south, east, north
 
 
@@ -150,7 +160,7 @@ def _one(
     place = target.relative_to(ledger.root).as_posix()
     with writing(target), locked(target):
         row = ledger.has(place)
-        if row is not None and _cut_to(target) == _text(box):
+        if row is not None and _cut_to(target) == box:
             return row
         ledger.put_file(place, key=file.key, source=product.source, state="fetching")
         copy = Copy(
@@ -292,20 +302,20 @@ def _write(raster: Any, window: Window, stripes: list[Window], draft: Path, area
     return seen
 
 
-def _cut_to(path: Path) -> str:
-    """The area a raster here was cut to; empty where it cannot be read."""
+def _cut_to(path: Path) -> Box | None:
+    """The area a raster here was cut to; None where it cannot be read."""
     import rasterio
     from rasterio.errors import RasterioError
 
     try:
         with rasterio.Env(), rasterio.open(path) as raster:
-            return str(raster.tags().get(_AREA, ""))
-    except RasterioError:
-        return ""
+            return _box(map(float, raster.tags().get(_AREA, "").split()))
+    except (RasterioError, ValueError):
+        return None
 
 
 def _text(box: Box) -> str:
-    return " ".join(f"{value:.6f}" for value in box)
+    return " ".join(f"{value:.{_DIGITS}f}" for value in box)
 
 
 # ---- its item --------------------------------------------------------------------------------------------

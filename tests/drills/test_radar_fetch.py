@@ -29,6 +29,7 @@ from eo_pipeline.cube.store import TileStore
 from eo_pipeline.plan import make_plan
 from eo_pipeline.season import Season, read_season
 from eo_pipeline.simulate.archive import KINDS, Archive, Faults, serve
+from eo_pipeline.simulate.archive.faults import Scripted
 
 START, END = date(2026, 5, 1), date(2026, 7, 31)
 QUICK = FetchOptions(workers=4, margin_bytes=1, idle_rounds=3, round_wait_s=0.05)
@@ -177,8 +178,6 @@ def test_signatures_that_expire_are_asked_for_anew(twin: Twin, tmp_path: Path) -
 
 
 def test_what_no_try_can_mend_is_told_and_the_rest_is_there(twin: Twin, tmp_path: Path) -> None:
-    from eo_pipeline.simulate.archive.faults import Scripted
-
     names = sorted(of_twin(twin))
     bad = names[0].split("/")[0]
     script = (Scripted(f"{bad}/vv\\.tif", ("corrupt",) * 1000),)
@@ -221,6 +220,41 @@ def test_killed_in_the_middle_it_goes_on(twin: Twin, tmp_path: Path) -> None:
         assert fetch(file).complete
     assert {path: path.stat().st_mtime_ns for path in there} == there
     assert_same(passes(tmp_path / "radar"), expected)
+    assert leftovers(tmp_path) == []
+
+
+def test_killed_while_a_larger_region_comes_nothing_is_forgotten(twin: Twin, tmp_path: Path) -> None:
+    west, south, east, north = twin.bbox
+    third = (east - west) / 3
+    root = tmp_path / "radar"
+    stalled = (Scripted(r"/vv\.tif", ("stalled",) * 10_000),)  # which comes after VH
+    with serve(twin.products) as archive:
+        port = int(archive.url.rpartition(":")[2])
+        assert fetch(season_of(twin, tmp_path, archive.url, bbox=(west, south, west + third, north))).complete
+    first = {path: path.stat().st_mtime_ns for path in root.rglob("vh.tif")}
+    with serve(twin.products, port=port, faults=Faults(script=stalled, stall_s=60.0)) as archive:
+        file = season_of(twin, tmp_path, archive.url, bbox=(east - third, south, east, north))
+        command = [sys.executable, "-m", "eo_pipeline.cli", "fetch", str(file), "--json", "--workers", "1"]
+        process = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 60
+        cut: list[Path] = []
+        while process.poll() is None and not cut and time.monotonic() < deadline:
+            time.sleep(0.02)
+            changed = [path for path, before in first.items() if path.stat().st_mtime_ns != before]
+            with Ledger(root) as ledger:
+                cut = [path for path in changed if ledger.has(path.relative_to(root).as_posix())]
+        assert process.poll() is None, "it ended before it could be killed"
+        process.kill()
+        process.wait()
+    (half,) = cut
+    made = half.stat().st_mtime_ns
+    with serve(twin.products, port=port) as archive:
+        assert fetch(file).complete
+    assert half.stat().st_mtime_ns == made  # what was whole is not fetched again
+    for mark in root.rglob(".complete"):
+        area = json.loads(mark.read_text())["area"]
+        assert area[0] < west and area[2] > east, mark
+    assert len(first) == len(list(root.rglob(".complete"))) == len(of_twin(twin)) // 2
     assert leftovers(tmp_path) == []
 
 
