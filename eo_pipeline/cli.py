@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from eo_pipeline.cli_telling import (
     accuracy_facts,
-    minutes,
     plan_facts,
     print_accuracy,
     print_cubes,
@@ -24,16 +23,18 @@ from eo_pipeline.cli_telling import (
     print_plan,
     print_rows,
     print_table,
+    progress_bars,
     radar_facts,
     say,
     say_clouds,
+    say_dashboard,
+    say_note,
 )
 from eo_pipeline.disk import disk_full, is_full, telling_full
 from eo_pipeline.errors import EOPipelineError
 from eo_pipeline.memory import keep_freed_memory
 
 if TYPE_CHECKING:
-    from eo_pipeline.engine import Progress
     from eo_pipeline.plan import Plan
     from eo_pipeline.run import SeasonRun
     from eo_pipeline.season import Season
@@ -351,7 +352,7 @@ def _plan(season: Path, out: Path | None, work: str | None, block: int | None) -
 
     found = _season(season, out, work)
     # windows are of what a search finds; everything else lies on the disk
-    return make_plan(found, block=block, products=acquire(found, fetch=False, on_note=_note))
+    return make_plan(found, block=block, products=acquire(found, fetch=False, on_note=say_note))
 
 
 def _season(path: Path, out: Path | None, work: str | None) -> Season:
@@ -388,7 +389,7 @@ def _season_run(
         from eo_pipeline.remote import acquire
 
         with bytes_bar(quiet=quiet) as show:
-            products = acquire(found, fetch=fetch, on_progress=show, on_result=tell_missing, on_note=_note)
+            products = acquire(found, fetch=fetch, on_progress=show, on_result=tell_missing, on_note=say_note)
     from eo_pipeline.plan import make_plan
 
     planned = make_plan(found, block=block, products=products)
@@ -397,63 +398,18 @@ def _season_run(
 
     with (
         telling_full(planned.work.local_path),
-        _progress(quiet) as tell,
+        progress_bars(quiet) as tell,
         Engine(
             scheduler=scheduler,
             workers=workers,
             on_progress=tell,
-            on_dashboard=None
-            if quiet
-            else lambda address: typer.echo(f"Dask dashboard: {address}", err=True),
+            on_dashboard=None if quiet else say_dashboard,
             log=planned.work,
         ) as engine,
     ):
         job = SeasonRun(planned, engine)
         with job.alone():
             yield job
-
-
-@contextmanager
-def _progress(quiet: bool) -> Iterator[Callable[[Progress], None] | None]:
-    if quiet:
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        TextColumn,
-        TimeElapsedColumn,
-    )
-    from rich.progress import Progress as Bars
-
-    columns = (
-        TextColumn("{task.description:<9}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[note]}"),
-    )
-    with Bars(*columns, console=Console(stderr=True)) as bars:
-        known: dict[str, Any] = {}
-
-        def tell(progress: Progress) -> None:
-            parts = [f"{minutes(progress.eta_seconds)} left"] if progress.eta_seconds else []
-            parts += [f"{progress.skipped} done before"] if progress.skipped else []
-            note = ", ".join(parts)
-            if progress.stage not in known:
-                known[progress.stage] = bars.add_task(progress.stage, total=progress.total, note=note)
-            bars.update(known[progress.stage], completed=progress.done, total=progress.total, note=note)
-
-        yield tell
-
-
-def _note(text: str) -> None:
-    typer.echo(f"Note: {text}", err=True)
-
-
-def _tell_dashboard(address: str) -> None:
-    typer.echo(f"Dask dashboard: {address}", err=True)
 
 
 def _need_map(job: SeasonRun) -> None:

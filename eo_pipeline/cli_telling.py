@@ -1,17 +1,19 @@
-"""What `eo` prints of a plan, of accuracy and of estimates."""
+"""What `eo` prints of a plan, of accuracy and of estimates, and its progress on the error stream."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 if TYPE_CHECKING:
+    from eo_pipeline.engine import Progress
     from eo_pipeline.plan import Plan, TilePlan
 
 
@@ -240,6 +242,52 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]
 
 def say(text: str) -> None:
     typer.echo(text)
+
+
+@contextmanager
+def progress_bars(quiet: bool) -> Iterator[Callable[[Progress], None] | None]:
+    """A bar a stage on the error stream, moved by what the engine tells; None where `quiet`."""
+    if quiet:
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        TextColumn,
+        TimeElapsedColumn,
+    )
+    from rich.progress import Progress as Bars
+
+    columns = (
+        TextColumn("{task.description:<9}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Bars(*columns, console=Console(stderr=True)) as bars:
+        known: dict[str, Any] = {}
+
+        def tell(progress: Progress) -> None:
+            parts = [f"{minutes(progress.eta_seconds)} left"] if progress.eta_seconds else []
+            parts += [f"{progress.skipped} done before"] if progress.skipped else []
+            note = ", ".join(parts)
+            if progress.stage not in known:
+                known[progress.stage] = bars.add_task(progress.stage, total=progress.total, note=note)
+            bars.update(known[progress.stage], completed=progress.done, total=progress.total, note=note)
+
+        yield tell
+
+
+def say_note(text: str) -> None:
+    """Something a user should know, on the error stream."""
+    typer.echo(f"Note: {text}", err=True)
+
+
+def say_dashboard(address: str) -> None:
+    """Where to look at the work of the processes, on the error stream."""
+    typer.echo(f"Dask dashboard: {address}", err=True)
 
 
 def minutes(seconds: float) -> str:
