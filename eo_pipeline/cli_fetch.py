@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from enum import Enum
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -104,11 +104,20 @@ def fetch(
 
 
 class _Words(Enum):
-    """What is fetched: how it is called, and what it is counted by."""
+    """What is fetched: how it is called, what it is counted by, and why some is left out (never, where
+    empty).
+    """
 
-    SENTINEL2 = ("scenes", "tile")
-    LEVEL1C = ("Level-1C products", "tile")
-    SENTINEL1 = ("passes of Sentinel-1", "direction")
+    SENTINEL2 = ("scenes", "tile", "for clouds")
+    LEVEL1C = ("Level-1C products", "tile", "")
+    SENTINEL1 = ("passes of Sentinel-1", "direction", "as they show nothing of the region")
+
+
+_OF_COLLECTION: Final = {
+    "sentinel-2-l2a": _Words.SENTINEL2,
+    "sentinel-2-l1c": _Words.LEVEL1C,
+    "sentinel-1-rtc": _Words.SENTINEL1,
+}
 
 
 def _plan(
@@ -210,11 +219,12 @@ def bytes_bar(*, quiet: bool) -> Iterator[Callable[[FetchProgress], None]]:
 
 
 def tell_missing(result: Completeness) -> None:
-    """Say on the error stream which scenes a run goes on without, and why."""
+    """Say on the error stream which products a run goes on without, and why."""
+    name, _, _ = _OF_COLLECTION[result.collection].value
     lost = [scene for scene in result.scenes if scene.state in ("failed", "quarantined", "missing")]
     if lost:
         typer.echo(
-            f"{len(lost)} of {len(result.scenes)} scenes could not be fetched; going on without them. "
+            f"{len(lost)} of {len(result.scenes)} {name} could not be fetched; going on without them. "
             "The next run asks for them again.",
             err=True,
         )
@@ -233,11 +243,9 @@ def _plan_facts(plan: FetchPlan) -> dict[str, Any]:
 
 
 def _print_plan(words: _Words, plan: FetchPlan, *, every: bool) -> None:
-    name, _ = words.value
-    typer.echo(
-        f"{plan.scenes} {name} found; {plan.there} are here, {plan.screened_out} are left out "
-        f"{_left_out(words)}, {plan.to_fetch} to fetch."
-    )
+    name, _, why = words.value
+    left_out = f"{plan.screened_out} are left out {why}, " if why else ""
+    typer.echo(f"{plan.scenes} {name} found; {plan.there} are here, {left_out}{plan.to_fetch} to fetch.")
     typer.echo(
         f"About {plan.bytes / 1e9:.2f} GB, {plan.seconds / 3600:.2f} h at {plan.bytes_per_s / 1e6:.1f} MB/s; "
         f"{plan.free_bytes / 1e9:.1f} GB free on the disk"
@@ -253,14 +261,11 @@ def _print_sum(plans: Sequence[FetchPlan]) -> None:
     typer.echo(f"Together about {size / 1e9:.2f} GB, {seconds / 3600:.2f} h.")
 
 
-def _left_out(words: _Words) -> str:
-    return "as they show nothing of the region" if words is _Words.SENTINEL1 else "for clouds"
-
-
 def _print_result(words: _Words, result: Completeness, *, every: bool) -> None:
-    name, _ = words.value
+    name, _, why = words.value
+    left_out = f"{result.count('screened-out')} left out {why}, " if why else ""
     typer.echo(
-        f"{result.count('done')} {name} here, {result.count('screened-out')} left out {_left_out(words)}, "
+        f"{result.count('done')} {name} here, {left_out}"
         f"{result.count('failed')} failed, {result.count('quarantined')} quarantined, "
         f"{result.count('missing')} not fetched; "
         f"{result.fetched_bytes / 1e6:.1f} MB came in this run."
@@ -275,9 +280,10 @@ def _print_table(result: Completeness, words: _Words, *, planned: bool, every: b
     from rich.console import Console
     from rich.table import Table
 
-    what, group = words.value
+    what, group, _ = words.value
     table = Table(title=f"{what[0].upper() + what[1:]} per {group} and dekad (旬)", title_justify="left")
-    names = ("found", "here", "cloudy", "failed", "quarantined", "to fetch" if planned else "missing")
+    left_out = "cloudy" if words is _Words.SENTINEL2 else "left out"
+    names = ("found", "here", left_out, "failed", "quarantined", "to fetch" if planned else "missing")
     totals = [sum(column) for column in zip(*map(_figures, result.dekads), strict=True)]
     told = [n for n, total in enumerate(totals) if n < 2 or total]  # no empty columns
     for name in (group, "dekad", *(names[n] for n in told), "why not"):

@@ -170,6 +170,7 @@ class Accounts:
         scenes = tuple(sorted(reports.values(), key=lambda s: (s.tile, s.day, s.name)))
         query = self._query
         return Completeness(
+            query.collection,
             scenes,
             by_dekad(scenes, query.start, query.end, query.tiles),
             self.bytes_done,

@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime
 from typing import Any, Literal
 
 from eo_pipeline.acquire.ledger import State
+from eo_pipeline.acquire.products import Collection
 from eo_pipeline.grid import TimeStep, dekads
 
 
@@ -71,12 +72,13 @@ class DekadReport:
 
 @dataclass(frozen=True, slots=True)
 class Completeness:
-    """The outcome of a fetch.
+    """The outcome of a fetch of products of one `collection`.
 
     `fetched_bytes` came in this run; `notes` are things a user should know, like a source that did not
     answer; `sources` says how each answered the search.
     """
 
+    collection: Collection
     scenes: tuple[SceneReport, ...]
     dekads: tuple[DekadReport, ...]
     fetched_bytes: int = 0
@@ -102,6 +104,7 @@ class Completeness:
         scenes = [asdict(scene) | {"day": scene.day.isoformat()} for scene in self.scenes]
         rows = [asdict(row) | {"start": row.start.isoformat(), "empty": row.empty} for row in self.dekads]
         return {
+            "collection": self.collection,
             "complete": self.complete,
             "counts": dict(sorted(Counter(scene.state for scene in self.scenes).items())),
             "fetched_bytes": self.fetched_bytes,

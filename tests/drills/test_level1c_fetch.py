@@ -87,7 +87,7 @@ def test_level1c_comes_of_the_scenes_that_are_used_and_nothing_else(
     assert leftovers(tmp_path) == []
     # nothing comes twice, and the table names what is here
     again = eo("fetch", file)
-    assert f"{len(used)} Level-1C products here" in again.stdout
+    assert f"{len(used)} Level-1C products here, 0 failed" in again.stdout  # none is left out for clouds
     assert f"{len(used)} scenes here" in again.stdout and "0.0 MB came" in again.stdout
 
     # every scene of the season has its own

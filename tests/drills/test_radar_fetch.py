@@ -24,6 +24,7 @@ from eo_pipeline.acquire.radar import COLLECTION
 from eo_pipeline.acquire.season_fetch import radar_fetcher
 from eo_pipeline.acquire.sources.registry import open_radar
 from eo_pipeline.acquire.transport import Transport
+from eo_pipeline.cli_fetch import tell_missing
 from eo_pipeline.cube.radar import BACKSCATTER, COUNT
 from eo_pipeline.cube.store import TileStore
 from eo_pipeline.plan import make_plan
@@ -177,7 +178,9 @@ def test_signatures_that_expire_are_asked_for_anew(twin: Twin, tmp_path: Path) -
     assert_same(passes(tmp_path / "radar"), of_twin(twin))
 
 
-def test_what_no_try_can_mend_is_told_and_the_rest_is_there(twin: Twin, tmp_path: Path) -> None:
+def test_what_no_try_can_mend_is_told_and_the_rest_is_there(
+    twin: Twin, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     names = sorted(of_twin(twin))
     bad = names[0].split("/")[0]
     script = (Scripted(f"{bad}/vv\\.tif", ("corrupt",) * 1000),)
@@ -187,6 +190,10 @@ def test_what_no_try_can_mend_is_told_and_the_rest_is_there(twin: Twin, tmp_path
         assert [scene.name for scene in result.scenes if scene.state == "failed"] == [bad]
         (reason,) = [scene.reason for scene in result.scenes if scene.state == "failed"]
         assert "planetary-computer" in reason and "vv.tif" in reason and bad in reason
+    tell_missing(result)
+    told = capsys.readouterr().err
+    assert f"1 of {len(result.scenes)} passes of Sentinel-1 could not be fetched" in told
+    assert f"not fetched: {bad}" in told and "scene" not in told
     # a product that is not whole has no item, so that no season takes half of it
     assert not list((tmp_path / "radar").rglob(f"{bad}/item.json"))
     assert len(passes(tmp_path / "radar")) == len(names) - 2
