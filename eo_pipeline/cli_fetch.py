@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from enum import Enum
 from itertools import groupby
 from pathlib import Path
@@ -89,6 +90,7 @@ def fetch(
         else:
             with bytes_bar(quiet=as_json) as on_progress:
                 results = _fetch(season, archives, radar, on_progress, options)
+        _need_scenes(season, results.get(_Words.SENTINEL2))
     if as_json:
         typer.echo(json.dumps(_document(plans, results), ensure_ascii=False, indent=2, allow_nan=False))
     elif dry_run:
@@ -167,6 +169,21 @@ def _fetch(
     if radar:
         results[_Words.SENTINEL1] = radar_fetcher(season, radar, options=left()).run(on_progress)
     return results
+
+
+def _need_scenes(season: Season, result: Completeness | None) -> None:
+    """Refuse a season of which no source has anything, unless it is yet to begin."""
+    if result is None or result.scenes or season.start > datetime.now(UTC).date():
+        return
+    from eo_pipeline.acquire.screening import read_region
+    from eo_pipeline.errors import SeasonFileError
+
+    west, south, east, north = read_region(season.region).bounds
+    raise SeasonFileError(
+        f"{season.path}: no source has a Sentinel-2 product of {season.start} to {season.end} over [region] "
+        f"{season.region.name!r}, which reaches from {west:.2f} to {east:.2f} degrees east and from "
+        f"{south:.2f} to {north:.2f} north. Correct its outline, [season] or [source] tiles."
+    )
 
 
 def _document(plans: Mapping[_Words, FetchPlan], results: Mapping[_Words, Completeness]) -> dict[str, object]:

@@ -59,6 +59,11 @@ class Accounts:
         """Whether it is accounted for."""
         return key in self._reports
 
+    def count_of(self, state: State) -> int:
+        """Number of observations in a state."""
+        with self._lock:
+            return sum(report.state == state for report in self._reports.values())
+
     def fresh(self, item: Observation, product: Product, state: State, reason: str) -> SceneReport:
         """A report on an observation by one of its products."""
         sensed = product.sensed.astimezone(UTC).date()

@@ -23,6 +23,10 @@ VARIABLES: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
 }
 
 
+class NoAccountError(ArchiveError):
+    """A source gives no files without credentials, and none are set."""
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Credentials(Unpicklable):
     """What one source asks for; the secrets are read from the fields and shown nowhere."""
@@ -70,12 +74,12 @@ def require(source: str, environment: Mapping[str, str] | None = None) -> Creden
 
     Raises
     ------
-    ArchiveError
+    NoAccountError
         They are neither in the environment nor in the keyring; the message names both ways.
     """
     found = find(source, environment)
     if found is None:
-        raise ArchiveError(f"Source {source} has no credentials. {how(source)}")
+        raise NoAccountError(f"Source {source} has no credentials. {how(source)}")
     return found
 
 

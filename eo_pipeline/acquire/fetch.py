@@ -16,6 +16,7 @@ from eo_pipeline.acquire import estimate
 from eo_pipeline.acquire.accounts import ENDED, Accounts, FetchProgress
 from eo_pipeline.acquire.answers import AnswerError
 from eo_pipeline.acquire.completeness import Completeness
+from eo_pipeline.acquire.credentials import NoAccountError
 from eo_pipeline.acquire.ledger import Ledger, State
 from eo_pipeline.acquire.observations import Candidate, Observation, choose
 from eo_pipeline.acquire.pacing import StoppedError, watched
@@ -84,6 +85,9 @@ class Fetcher:
         and the next source's copy is tried.
     only
         Whether a product that was found is asked for at all.
+    needed
+        Whether a season cannot do without: then a run of which nothing can come, as no source has an
+        account, is an error.
     """
 
     def __init__(
@@ -95,6 +99,7 @@ class Fetcher:
         wanted: Wanted,
         options: FetchOptions | None = None,
         only: Callable[[Product], bool] = lambda product: True,
+        needed: bool = True,
     ) -> None:
         self._archives, self._root = tuple(archives), root
         self._query, self._wanted, self._only = query, wanted, only
@@ -103,7 +108,9 @@ class Fetcher:
         self._accounts = Accounts(query, self._region_token)
         self._lock = threading.Lock()
         self._stop = threading.Event()
+        self._needed = needed
         self._refused: dict[str, int] = {}
+        self._closed: set[str] = set()
 
     # ---- search ----------------------------------------------------------------------------------------
     def _search(self) -> Search:
@@ -213,7 +220,8 @@ class Fetcher:
         Raises
         ------
         ArchiveError
-            No source answers, or the disk has no room. Scenes that fail are reported, not raised.
+            No source answers, the disk has no room, or no source has an account. Scenes that fail are
+            reported, not raised.
         """
         accounts, options = self._accounts, self._options
         search = self._search()
@@ -324,6 +332,9 @@ class Fetcher:
                     continue
                 except (ArchiveError, SourceError) as error:
                     self._blame(archive, error)
+                    if self._without_account(archive, error):
+                        accounts.change(ledger, item, "missing", str(error))
+                        raise
                     faults.append(told_by(archive.name, error))
                     continue
                 self._refused[archive.name] = 0
@@ -341,6 +352,15 @@ class Fetcher:
         else:
             reasons = [*doubts, *faults] if faults else [*doubts, "every other source refuses this account"]
             accounts.change(ledger, item, "failed", " | ".join(reasons))
+
+    def _without_account(self, archive: Archive, error: Exception) -> bool:
+        """Whether an error shows that no source gives files, and nothing of the season is here."""
+        if not isinstance(error, NoAccountError):
+            return False
+        with self._lock:
+            self._closed.add(archive.name)
+            closed = self._closed >= {one.name for one in self._archives}
+        return closed and self._needed and not self._accounts.count_of("done")
 
     def _blame(self, archive: Archive, error: Exception) -> None:
         """Count refusals in a row; a source that always refuses is not asked for every scene."""

@@ -79,9 +79,7 @@ class WantedPasses:
     @property
     def box(self) -> Box:
         """Around the region, a little larger."""
-        import shapely
-
-        west, south, east, north = map(float, shapely.total_bounds(self.region.shapes))
+        west, south, east, north = self.region.bounds
         grown = west - _MARGIN, south - _MARGIN, east + _MARGIN, north + _MARGIN
         return _box(round(value, _DIGITS) for value in grown)  # as its text in a raster says it
 

@@ -82,6 +82,14 @@ class Region:
         return hashlib.sha256(b"".join(shapely.to_wkb(self.shapes))).hexdigest()[:16]
 
     @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """West, south, east and north in degrees."""
+        import shapely
+
+        west, south, east, north = map(float, shapely.total_bounds(self.shapes))
+        return west, south, east, north
+
+    @property
     def wkt(self) -> str:
         """One geometry around it all, for a search; never smaller than the region."""
         import shapely

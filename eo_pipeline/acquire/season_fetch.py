@@ -86,6 +86,7 @@ def level1c_fetcher(
         wanted=WantedLevel1C(region),
         options=options,
         only=lambda product: "/".join(product.observation) in used,
+        needed=False,  # scenes without theirs keep SCL
     )
 
 

@@ -17,6 +17,7 @@ from typing import Any, Final, Literal
 from urllib.parse import quote, urlencode
 
 from eo_pipeline.acquire.checks import usable
+from eo_pipeline.acquire.credentials import NoAccountError
 from eo_pipeline.acquire.products import Collection, Health, Product, Query, RemoteFile
 from eo_pipeline.acquire.sources import nodes, s3
 from eo_pipeline.acquire.sources.catalogue import (
@@ -180,7 +181,7 @@ class CdseArchive:
             self._bucket(bucket, self._keys).download(file, target)
             return
         if self._auth is None:
-            raise ArchiveError(
+            raise NoAccountError(
                 f"{self._name}: downloading needs an account (free, at dataspace.copernicus.eu). {self._how}"
             )
         self._transport.download(file.href, target, size=file.size, checksums=file.checksums, auth=self._auth)
