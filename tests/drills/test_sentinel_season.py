@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
@@ -183,6 +184,43 @@ def test_what_cannot_be_used_is_left_out_and_told(
     # the tile beside it is as it was
     assert digests(other)["index/48SWD/ndvi.tif"] == digests(folder)["index/48SWD/ndvi.tif"]
     assert digests(other)["index/48SWE/ndvi.tif"] != digests(folder)["index/48SWE/ndvi.tif"]
+
+
+def _over_the_date_line(product: Path) -> None:
+    head = product / "MTD_MSIL2A.xml"
+    corners = re.search(r"<EXT_POS_LIST>(.*?)</EXT_POS_LIST>", head.read_text(encoding="utf-8"))
+    assert corners is not None
+    replaced(head, corners[1], "-16.5 179.6 -16.5 -179.4 -17.4 -179.4 -17.4 179.6 -16.5 179.6 ")
+    _in_crs(product, "EPSG:32701")
+
+
+def _in_crs(product: Path, code: str = "EPSG:99999") -> None:
+    replaced(next(product.glob("GRANULE/*/MTD_TL.xml")), ">EPSG:32648<", f">{code}<")
+
+
+def test_a_season_goes_on_without_all_of_these(twin: Twin, folder: Path, tmp_path: Path) -> None:
+    products = twin.take(tmp_path / "products")
+    damages = {
+        "20260617": (_over_the_date_line, "the CRS EPSG:32701 is not that of tile 48SWE"),
+        "20260508": (_in_crs, "the CRS EPSG:99999 is not that of tile 48SWE, which is EPSG:32648"),
+        "20260727": (_cut, "B04"),
+        "20260903": (_missing, "B08"),
+    }
+    expected = {}
+    for day, (damage, told) in damages.items():
+        (victim,) = products.glob(f"*_{day}*T48SWE*")
+        damage(victim)
+        expected[victim.name] = told
+    other, _ = run(season(twin, tmp_path, products))
+    verify(other)
+    rows = {row["path"]: row["reason"] for row in inputs(other, "skipped")}
+    assert rows.keys() == expected.keys()
+    report = (other / "report.html").read_text(encoding="utf-8")
+    for name, told in expected.items():
+        assert told in rows[name] and name in report, (name, rows[name])
+    used = {item["name"] for item in inputs(other, "scene")}
+    assert used == {item["name"] for item in inputs(folder, "scene")} - expected.keys()
+    assert digests(other)["index/48SWD/ndvi.tif"] == digests(folder)["index/48SWD/ndvi.tif"]
 
 
 # ---- what comes later
