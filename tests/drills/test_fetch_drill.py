@@ -160,3 +160,28 @@ def test_all_sources_are_asked_at_the_same_time(
     assert result.complete and not barrier.broken
     assert {scene.source for scene in result.scenes} == {"cdse"}  # in the order that was given all the same
     assert same(root) == calm["cdse"]
+
+
+def test_every_fault_at_ten_percent_at_once(
+    twin: Twin, calm: dict[str, dict[str, str]], tmp_path: Path
+) -> None:
+    """Nearly every other answer goes wrong. What no try mends (wrong checksums, evicted products) comes from
+    the second archive, which has all the other faults itself.
+    """
+    given = {"retry_after_s": 0.05, "stall_s": 1.0, "metadata": {"403": 0.0}}
+    first_faults = Faults.all(0.1, seed=5, **given)
+    second_faults = Faults.all(0.1, kinds=[one for one in KINDS if one not in FACTS], seed=6, **given)
+    with (
+        serve(twin.products, faults=first_faults) as first,
+        serve(twin.products, faults=second_faults) as second,
+    ):
+        transport = Transport(limits=LIMITS)
+        sources = [source("cdse", first.url, transport), source("dhus", second.url, transport)]
+        root, result = fetch(twin, tmp_path, sources)
+        befell = first.stats()["faults"]
+    assert result.complete, (befell, [s.reason for s in result.scenes if s.state != "done"])
+    assert result.count("done") == 8
+    assert same(root) == calm["cdse"]
+    # with this seed no product of eight lacks its checksum; that fault has a drill of its own
+    assert set(befell) == set(KINDS) - {"checksum-missing"} and sum(befell.values()) > 100, befell
+    assert leftovers(root) == []
