@@ -80,8 +80,8 @@ def write_raster(
     from rasterio.errors import RasterioError
     from rasterio.shutil import copy
 
-    stem = f".{path.name}.{os.getpid()}."
-    plain, done = path.with_name(f"{stem}plain.partial"), path.with_name(f"{stem}cog.partial")
+    ending = f".{os.getpid()}.partial"
+    plain, done = (path.with_name(f".{path.name}.{form}{ending}") for form in ("plain", "cog"))
     sums: list[tuple[Window, int]] = []
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -111,7 +111,7 @@ def write_raster(
         ) from error
     finally:
         # GDAL has files of its own beside its targets
-        for left in path.parent.glob(f"{glob.escape(stem)}*"):
+        for left in path.parent.glob(f".{glob.escape(path.name)}.*{ending}*"):
             left.unlink(missing_ok=True)
     return path
 
