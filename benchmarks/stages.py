@@ -31,7 +31,7 @@ from eo_pipeline.run import SeasonRun
 from eo_pipeline.runlog import read_log
 from eo_pipeline.season import read_season
 from eo_pipeline.simulate.twin import TwinOptions, simulate
-from eo_pipeline.stages import Stages
+from eo_pipeline.stages import STAGES, Stages
 from models.training import TrainingSettings
 
 TILES = ("48SWD", "48SWE", "48SXD", "48SXE", "48SYD", "48SYE")
@@ -65,12 +65,24 @@ def planned(plan: Plan, workers: int) -> dict[str, float]:
 
 
 def measured(job: SeasonRun, workers: int) -> dict[str, float]:
-    """Seconds of each stage, by its tasks."""
-    seconds: Counter[str] = Counter()
+    """Seconds of each stage, by its tasks. The first of each worker, which loads and compiles, counts as the
+    others do.
+    """
+    weights = {
+        (task.stage, task.tile, task.block): task.weight for stage in STAGES for task in job.stages.of(stage)
+    }
+    seconds, done, whole = Counter[str](), Counter[str](), Counter[str]()
+    met: set[tuple[str, str]] = set()
     for event in read_log(job.plan.work):
-        if event["event"] == "task" and event["stage"] != "train":
-            seconds[event["stage"]] += event["seconds"] / workers
-    return {**seconds, "publish": job.timings["publish"]}
+        if event["event"] == "task" and (stage := event["stage"]) != "train":
+            weight = weights[stage, event["tile"], event["block"]]
+            whole[stage] += weight
+            if (stage, event["worker"]) in met:
+                seconds[stage] += event["seconds"]
+                done[stage] += weight
+            met.add((stage, event["worker"]))
+    found = {stage: seconds[stage] * whole[stage] / done[stage] / workers for stage in whole}
+    return {**found, "publish": job.timings["publish"]}
 
 
 def main() -> None:

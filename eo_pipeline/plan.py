@@ -40,7 +40,7 @@ from eo_pipeline.season import Season
 from eo_pipeline.storage import Folder
 
 #: A worker before it reads anything: Python, numpy, numba, GDAL.
-WORKER_BYTES: Final = 350_000_000
+WORKER_BYTES: Final = 415_000_000
 #: What mapping adds to that: torch, and the network's activations of one batch.
 _MODEL_BYTES: Final = 600_000_000
 

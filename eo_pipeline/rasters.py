@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 #: Rows and columns read or written at a time: whole tiles of a file and whole blocks of a cube.
 _PART: Final = (512, 2048)
+#: Bytes of decoded blocks GDAL keeps: a row of a tile's blocks in all dates. With less it decodes them again
+#: for every band.
+_CACHE: Final = 512_000_000
 
 
 class _DamagedError(Exception):
@@ -85,7 +88,10 @@ def write_raster(
     sums: list[tuple[Window, int]] = []
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with rasterio.open(plain, "w", driver="GTiff", **profile) as dataset:
+        with (
+            rasterio.Env(GDAL_CACHEMAX=_CACHE),
+            rasterio.open(plain, "w", driver="GTiff", **profile) as dataset,
+        ):
             describe(dataset)
             said = _said(dataset)
             for window, part in parts:
@@ -94,7 +100,7 @@ def write_raster(
         if cog is None:
             done = plain
         else:
-            with rasterio.open(plain) as dataset:
+            with rasterio.Env(GDAL_CACHEMAX=_CACHE), rasterio.open(plain) as dataset:
                 copy(dataset, done, driver="COG", **cog)
         sync_file(done)
         _check(done, sums, said)

@@ -42,7 +42,7 @@ READ_OPTIONS: Final[dict[str, Any]] = {
     "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     "GDAL_INGESTED_BYTES_AT_OPEN": "32768",
-    "GDAL_CACHEMAX": 128,  # MB; rasterio wants this one as a number
+    "GDAL_CACHEMAX": 64_000_000,  # rasterio takes it as a number of bytes
 }
 
 
