@@ -13,18 +13,18 @@ from eo_pipeline.tasks import Task
 #: "curves", "publish"), of a step, or once ("terrain"). Measured by `benchmarks/stages.py` on the twin.
 NANOSECONDS: Final[Mapping[str, float]] = {
     "mask": 5,
-    "mask jp2": 32,
+    "mask jp2": 22,
     "ingest": 6,
-    "ingest jp2": 65,
-    "radar": 360,
-    "terrain": 100,
-    "screen": 45,
+    "ingest jp2": 64,
+    "radar": 125,
+    "terrain": 180,
+    "screen": 70,
     "fill": 18,
-    "index": 80,
-    "classify": 1000,
-    "curves": 300,
-    "growth": 33,
-    "publish": 180,
+    "index": 120,
+    "classify": 1650,
+    "curves": 440,
+    "growth": 43,
+    "publish": 100,
 }
 #: Handing a task to a worker and hearing of it.
 _TASK_SECONDS: Final = 0.01
