@@ -266,12 +266,12 @@ def test_in_a_bucket_terrain_and_fill_are_the_same(tmp_path: Path, monkeypatch: 
         for name, value in (ENVIRONMENT | {"AWS_ENDPOINT_URL": endpoint}).items():
             monkeypatch.setenv(name, value)
         make_bucket(endpoint, "crops")
-        good("ingest", season.toml, "--workers", 2, "--block", 32, "--work", "s3://crops/work", "--json")
-        remote = TileStore(Folder.of("s3://crops/work/tiny-2026/cube/all.zarr"))
+        good("ingest", season.toml, "--workers", 2, "--block", 32, "--work", "s3://crops/kept", "--json")
+        remote = TileStore(Folder.of("s3://crops/kept/tiny-2026/cube/all.zarr"))
         for name in ("elevation", "slope", "aspect", FILLED):
             np.testing.assert_array_equal(remote.read(name), local.read(name), err_msg=name)
         good("cube", "export", remote.path.url, "--index", "slope", "--out", tmp_path / "slope.tif")
         # without the key the array goes, there too
         season.rewrite('[cube]\nfill = "linear"\n\n', "")
-        good("ingest", season.toml, "--workers", 0, "--block", 32, "--work", "s3://crops/work", "--json")
+        good("ingest", season.toml, "--workers", 0, "--block", 32, "--work", "s3://crops/kept", "--json")
         assert FILLED not in TileStore(remote.path).group

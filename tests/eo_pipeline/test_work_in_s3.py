@@ -113,7 +113,7 @@ def local(storage: Gate, season: TinySeason) -> Path:
 @pytest.fixture(scope="module")
 def work(storage: Gate, season: TinySeason, local: Path) -> Folder:
     """A work folder in the bucket after a run by two processes; its products are those of the local one."""
-    found = Folder.of("s3://crops/work")
+    found = Folder.of("s3://crops/kept")
     folder, told = run(season.toml, season.root / "elsewhere", found, workers=2)
     assert all(item.skipped == 0 for item in told.values()) and told["ingest"].total == 24
     verify(folder)
@@ -131,10 +131,10 @@ def test_a_second_run_does_no_task(season: TinySeason, local: Path, work: Folder
     assert all(item.skipped == item.total for item in told.values())
     assert products(folder) == products(local)
     facts = json.loads(good("plan", season.toml, "--work", work, "--block", 24, "--json"))
-    assert facts["work"] == "s3://crops/work/tiny-2026"
+    assert facts["work"] == "s3://crops/kept/tiny-2026"
     assert {stage: item["to_do"] for stage, item in facts["tasks"].items() if item["to_do"]} == {}
     assert facts["tasks"]["ingest"]["all"] == 24
-    assert "s3://crops/work/tiny-2026" in good("plan", season.toml, "--work", work, "--block", 24)
+    assert "s3://crops/kept/tiny-2026" in good("plan", season.toml, "--work", work, "--block", 24)
     events = (work / "tiny-2026").read_many(name for name in work.names() if "/log-" in name)
     assert SECRET.encode() not in b"".join(events.values())
 
