@@ -233,7 +233,9 @@ def make_run(folder: Path, *, crs: str = UTM, simulated: bool = True, classified
         code={"version": "0.1.0", "commit": "0" * 40},
         config={"growth": {"index": "NDVI"}},
         inputs=[{"role": "raster", "path": "S2_20260405.tif", "bytes": 1, "sha256": "0" * 64}, *scenes],
-        models=[{"name": "tempcnn", "parameters": 120_000}] if classified else [],
+        models=[{"kind": "temporal-ensemble", "parameters": 120_000, "data": {"samples": 640}}]
+        if classified
+        else [],
         seeds={"classify": 42},
         timings={"ingest": 1.5, "classify": 2.0},
         crops=CROPS if classified else (),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from eo_pipeline.publish.contract import RunManifest
@@ -28,6 +28,8 @@ _ROLES: Final = {
     "dem": "高程模型",
     "climatology": "历年同期库",
 }
+_KINDS: Final = {"temporal-ensemble": "时序网络集成"}
+_DESIGNS: Final = {"stratified_random": "分层随机抽样", "simple_random": "简单随机抽样"}
 
 
 def accuracies(accuracy: Row) -> list[Row]:
@@ -78,7 +80,8 @@ def references(accuracy: Row, zh: Callable[[str], str]) -> list[Row]:
         )
     ]
     overall = with_se(found["overall_accuracy"], found["overall_se"])
-    caption = f"独立参考样本（{found['design']}，{found['n']} 点）：面积加权总体精度 {overall}"
+    design = _DESIGNS.get(found["design"], found["design"])
+    caption = f"独立参考样本（{design}，{found['n']} 点）：面积加权总体精度 {overall}"
     return [{"caption": caption, "rows": rows}]
 
 
@@ -151,12 +154,7 @@ def inputs(manifest: RunManifest) -> list[Row]:
         for row in files
         if row.get("role") not in _IMAGERY and "sha256" in row
     ]
-    for model in manifest.models:
-        parameters = model.get("parameters")
-        text = str(model.get("name") or model.get("architecture") or "")
-        if isinstance(parameters, int):
-            text += f"，{parameters:,} 个参数"
-        rows.append({"name": "模型", "text": text or "见 run.json"})
+    rows += [{"name": "模型", "text": _model(card)} for card in manifest.models]
     code = manifest.code
     rows.append(
         {
@@ -167,3 +165,15 @@ def inputs(manifest: RunManifest) -> list[Row]:
     if manifest.timings:
         rows.append({"name": "用时", "text": f"{sum(manifest.timings.values()):.0f} 秒"})
     return rows
+
+
+def _model(card: Mapping[str, Any]) -> str:
+    """What a model is, by its card."""
+    kind = str(card.get("kind", ""))
+    text = _KINDS.get(kind, kind)
+    parameters, samples = card.get("parameters"), card.get("data", {}).get("samples")
+    if isinstance(parameters, int):
+        text += f"，{parameters:,} 个参数"
+    if isinstance(samples, int):
+        text += f"，{samples:,} 个训练样本"
+    return text

@@ -124,6 +124,10 @@ def test_model_and_baseline_stand_side_by_side(page: str) -> None:
     assert "96.2%" in page and "94.1%" in page and "混淆矩阵（交叉验证" in page
 
 
+def test_the_model_is_named(page: str) -> None:
+    assert "时序网络集成，120,000 个参数，640 个训练样本" in page
+
+
 def test_only_cereals_head_and_maize_tassels(page: str) -> None:
     curves = page[page.index("生长曲线") : page.index("<h2>精度")]
     captions = [re.sub("<.*?>", "", c) for c in re.findall(r"<figcaption>(.*?)</figcaption>", curves)]
