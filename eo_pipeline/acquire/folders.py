@@ -289,3 +289,5 @@ def sweep(folder: Path) -> None:
                 os.kill(int(writer[1]), 0)
             except ProcessLookupError:
                 left.unlink(missing_ok=True)
+            except PermissionError:
+                pass  # its number belongs to somebody else's process by now, or it is somebody else's draft

@@ -120,8 +120,8 @@ class Region:
             mask = rasterize(
                 list(near), out_shape=shape, transform=transform, all_touched=True, dtype="uint8"
             ).astype(bool)
-        while len(self._masks) >= _MASKS_KEPT:
-            self._masks.pop(next(iter(self._masks)))
+        for oldest in list(self._masks)[: 1 - _MASKS_KEPT]:
+            self._masks.pop(oldest, None)  # another thread may have been faster
         self._masks[key] = mask
         return mask
 
