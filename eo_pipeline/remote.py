@@ -14,7 +14,7 @@ from eo_pipeline.acquire.fetch import FetchOptions
 from eo_pipeline.acquire.ledger import not_brought
 from eo_pipeline.acquire.observations import Observation, choose
 from eo_pipeline.acquire.products import Archive, Query
-from eo_pipeline.acquire.screening import read_region
+from eo_pipeline.acquire.screening import read_region, tiles_of
 from eo_pipeline.acquire.searching import Search
 from eo_pipeline.acquire.season_fetch import level1c_fetcher, radar_fetcher, scene_fetcher
 from eo_pipeline.acquire.sources.registry import open_archives, open_radar
@@ -94,7 +94,7 @@ def _where_they_are(
             f'{season.path}: [source] read = "windows", but {whole} can only be fetched whole. Name a source '
             'of COGs (earth-search, planetary-computer, stac) in [source] fallback, or set read = "download".'
         )
-    query = Query("sentinel-2-l2a", region.wkt, season.start, season.end, spec.tiles)
+    query = Query("sentinel-2-l2a", region.wkt, season.start, season.end, tiles_of(season))
     stop = threading.Event()
     search = Search(readable, query, stop)
     try:
@@ -106,10 +106,11 @@ def _where_they_are(
         raise ArchiveError(f"No source that can be read in windows could be searched. {failure}{beside}")
     for note in search.notes():
         on_note(note)
+    # other seasons write into the same ledger, of other regions and with other limits
     cloudy = {
         row.observation
         for row in not_brought(season.source.root, query.collection)
-        if row.state == "screened-out"
+        if row.blocked is not None and row.blocked > spec.max_cloud and row.region == region.token
     }
     found: list[Sentinel2Product] = []
     first: Counter[str] = Counter()

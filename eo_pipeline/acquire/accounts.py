@@ -141,10 +141,12 @@ class Accounts:
 
     # ---- the end
     def known(self, ledger: Ledger) -> Iterator[SceneReport]:
-        """What the ledger has of the period and tiles."""
+        """What the ledger has of the period and tiles; what was left out for another region is none of it."""
         query = self._query
         for row in ledger.products(query.collection):
             day = date.fromisoformat(row.sensed[:10])
+            if row.state == "screened-out" and row.blocked is not None and row.region != self._region:
+                continue
             if query.start <= day <= query.end and (not query.tiles or row.tile in query.tiles):
                 yield SceneReport(
                     row.tile, day, row.name, row.source, row.state, row.reason, row.blocked, row.bytes,

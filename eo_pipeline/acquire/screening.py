@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eo_pipeline.errors import ArchiveError, SeasonFileError
-from eo_pipeline.season import RegionSpec
+from eo_pipeline.mgrs import tiles_over
+from eo_pipeline.season import RegionSpec, Season
 
 #: SCL classes that hide the ground: no data, defective, shadow, medium and high cloud, cirrus.
 BLOCKED: Final = (0, 1, 3, 8, 9, 10)
@@ -145,6 +146,30 @@ def read_region(spec: RegionSpec) -> Region:
         "[region] says nowhere where the season lies; give bbox = [west, south, east, "
         "north], units or parcels."
     )
+
+
+def tiles_of(season: Season) -> tuple[str, ...]:
+    """The MGRS tiles a season is made of: those it names, else those whose own squares its units or its bbox
+    touch; empty where it names neither, and all count.
+
+    Products reach 10 km beyond their square. What only that rim shows is its neighbour's, and not asked for.
+
+    Raises
+    ------
+    SeasonFileError
+        The units cannot be read.
+    SourceError
+        The region lies where Sentinel-2 has no tiles.
+    """
+    import shapely
+
+    spec, region = season.source.sentinel, season.region
+    if spec is not None and spec.tiles:
+        return spec.tiles
+    if region.units is None and region.bbox is None:
+        return ()
+    shapes = read_region(replace(region, parcels=None)).shapes
+    return tiles_over(str(shapely.union_all(shapes).wkt))
 
 
 def _read_shapes(path: Path) -> NDArray[Any]:

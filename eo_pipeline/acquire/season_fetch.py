@@ -10,7 +10,7 @@ from eo_pipeline.acquire.completeness import Completeness
 from eo_pipeline.acquire.fetch import Fetcher, FetchOptions
 from eo_pipeline.acquire.products import Archive, Query
 from eo_pipeline.acquire.radar import COLLECTION, WantedPasses
-from eo_pipeline.acquire.screening import read_region
+from eo_pipeline.acquire.screening import read_region, tiles_of
 from eo_pipeline.acquire.wanted import Prover, WantedBands, WantedLevel1C
 from eo_pipeline.errors import SeasonFileError
 from eo_pipeline.season import Season
@@ -48,7 +48,7 @@ def scene_fetcher(
     bands = () if spec.windows else tuple(band for band in season.source.bands if band != SCL)
     # without bands there are no pixels to ask
     wanted = WantedBands(bands, region, spec.max_cloud, None if spec.windows else prove)
-    query = Query("sentinel-2-l2a", region.wkt, season.start, season.end, spec.tiles)
+    query = Query("sentinel-2-l2a", region.wkt, season.start, season.end, tiles_of(season))
     return Fetcher(archives, root=season.source.root, query=query, wanted=wanted, options=options)
 
 
@@ -78,7 +78,7 @@ def level1c_fetcher(
     # of a split observation each part has a key of its own, below the whole one's
     used = {"/".join(s.observation.split("/")[:3]) for s in scenes.scenes if s.state in ("done", "missing")}
     region = read_region(season.region)
-    query = Query("sentinel-2-l1c", region.wkt, season.start, season.end, spec.tiles)
+    query = Query("sentinel-2-l1c", region.wkt, season.start, season.end, tiles_of(season))
     return Fetcher(
         having,
         root=spec.l1c,

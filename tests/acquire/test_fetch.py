@@ -19,6 +19,8 @@ import numpy as np
 import pytest
 from loopback import Handler, Site, other, status
 from shelf import Shelf, contents, day, fields, jp2, safe, scl, stock
+from rasterio.crs import CRS
+from rasterio.transform import from_origin
 from typer.testing import CliRunner
 
 from eo_pipeline.acquire import estimate
@@ -163,11 +165,17 @@ def test_the_scene_classification_comes_first_and_cloudy_bands_never(
     assert fetched_now == {"B04", "B08"}
 
 
-def test_another_region_is_screened_anew(site: Site, shelf: Shelf, tmp_path: Path) -> None:
+def test_another_region_is_screened_anew(
+    site: Site, shelf: Shelf, transport: Transport, tmp_path: Path
+) -> None:
     name, files = safe(day(5, 1), cloudy=0.5)
     shelf.add(site, name, files, day(5, 1))
     north, south = fields(size=0.004), fields(north=35.2345, size=0.003)
     assert fetcher(tmp_path, shelf, region=north).run().count("screened-out") == 1
+    # where no source lists it any more it is told of to those whose region was looked at, and to nobody else
+    none = Shelf("none", site.url, transport)
+    assert fetcher(tmp_path, none, region=north).run().count("screened-out") == 1
+    assert fetcher(tmp_path, none, region=south).run().scenes == ()
     assert fetcher(tmp_path, shelf, region=south).run().count("done") == 1
     assert len([one for one in site.seen if "SCL" in one.path]) == 1
 
@@ -474,6 +482,10 @@ def test_fields_are_laid_on_the_scene_where_they_lie(tmp_path: Path) -> None:
     corners = [to_lonlat.transform(x + a, y - b) for a, b in ((1, 1), (199, 1), (199, 99), (1, 99))]
     region = Region("parcels", np.array([shapely.Polygon(corners)], dtype=object))
     assert screen_file(path, region) == Screening(10 * 5, 0, 10 * 2)
+    # of many grids the last masks are kept
+    for column in range(40):
+        region.inside(CRS.from_epsg(32648), from_origin(x - 20 * column, y, 20, 20), (64, 64))
+    assert len(region._masks) == 16
 
 
 def test_the_region_is_parcels_else_units_else_box(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,10 @@ from typing import Any
 import pytest
 from drilling import Twin, digests, eo
 
+from eo_pipeline.acquire.ledger import Ledger
+from eo_pipeline.acquire.screening import read_region
+from eo_pipeline.remote import acquire
+from eo_pipeline.season import read_season
 from eo_pipeline.simulate.archive import Faults, serve
 from eo_pipeline.simulate.archive.faults import Scripted
 
@@ -41,6 +46,25 @@ def ran(file: Path, second: str, *, workers: int = 0, code: int = 0) -> tuple[li
 def served_by(inputs: Sequence[dict[str, Any]], host: str) -> list[str]:
     """Rasters that a provider served."""
     return [row["path"] for row in inputs if row["role"] == "remote" and f"/{host}/" in row["path"]]
+
+
+def test_what_another_season_left_out_for_clouds_is_read(twin: Twin, tmp_path: Path) -> None:
+    with serve(twin.products) as archive:
+        season = read_season(season_of(twin, tmp_path, archive.url))
+        whole = acquire(season, fetch=False)
+        assert whole is not None and len({item.name for item in whole}) == 8
+        keys = {"/".join(item.observation) for item in whole}
+        for region, left in (("another", 8), (read_region(season.region).token, 0)):
+            with Ledger(season.source.root) as ledger:
+                for key in keys:
+                    ledger.put_product(
+                        "sentinel-2-l2a", key, tile=key[-5:], sensed="2026-06-01T03:35:00", name="n", source="s",
+                        state="screened-out", blocked=100.0, region=region,
+                    )  # fmt: skip
+            sentinel = replace(season.source.sentinel, max_cloud=60.0)  # type: ignore[type-var]
+            strict = replace(season, source=replace(season.source, sentinel=sentinel))
+            found = acquire(strict, fetch=False)
+            assert found is not None and len({item.name for item in found}) == left
 
 
 @pytest.mark.slow

@@ -341,7 +341,9 @@ def _s3_folder(href: str, name: str) -> str:
 
 
 def filter_of(query: Query, window: Window, area: str) -> str:
-    """The `$filter` of a search. The relative orbit is left out: its type differs from product to product."""
+    """The `$filter` of a search. Tiles are left out, as many would make the address too long, and so is the
+    relative orbit: its type differs from product to product.
+    """
     collection, product_type = _COLLECTIONS[query.collection]
     parts = [
         f"Collection/Name eq '{collection}'",
@@ -350,9 +352,6 @@ def filter_of(query: Query, window: Window, area: str) -> str:
         f"ContentDate/Start ge {_time(window.start)}",
         f"ContentDate/Start lt {_time(window.end)}",
     ]
-    if query.tiles and collection == "SENTINEL-2":
-        tiles = " or ".join(_attribute("String", "tileId", "eq", f"'{tile}'") for tile in query.tiles)
-        parts.append(f"({tiles})")
     if query.max_cloud is not None and query.collection == "sentinel-2-l2a":
         parts.append(_attribute("Double", "cloudCover", "le", f"{query.max_cloud:.2f}"))
     return " and ".join(parts)

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from eo_pipeline.acquire import credentials
 from eo_pipeline.acquire.products import Archive, Query
-from eo_pipeline.acquire.screening import read_region
+from eo_pipeline.acquire.screening import read_region, tiles_of
 from eo_pipeline.acquire.sources.cdse import CdseAddresses, CdseArchive, Route, SearchBy
 from eo_pipeline.acquire.sources.sas import SasTokens
 from eo_pipeline.acquire.sources.stac import PRESETS, StacArchive
@@ -161,7 +161,7 @@ def season_query(season: Season) -> Query:
         read_region(season.region).wkt,
         season.start,
         season.end,
-        spec.tiles,
+        tiles_of(season),
         spec.max_cloud if spec.max_cloud < 100 else None,
     )
 

@@ -174,6 +174,12 @@ def test_query_of_a_season(tmp_path: Path) -> None:
     assert (query.collection, query.tiles, query.max_cloud) == ("sentinel-2-l2a", ("48SWE",), 60.0)
     assert (query.start.isoformat(), query.end.isoformat()) == ("2024-06-01", "2024-07-31")
     assert query.geometry.startswith("POLYGON ((105.8 35.2")
+    # without names it is the tiles whose squares the region touches, as the cube has them: the products of
+    # 48SWE reach over this box, too
+    near = season_file(tmp_path, 'kind = "earth-search"\nroot = "cogs"')
+    text = near.read_text(encoding="utf-8").replace("[105.2, 35.2, 105.8, 35.8]", "[106.15, 35.42, 106.43, 35.68]")
+    near.write_text(text, encoding="utf-8")
+    assert season_query(read_season(near)).tiles == ("48SXE",)
 
 
 def test_folder_has_nothing_to_search(tmp_path: Path, quick: Transport) -> None:
