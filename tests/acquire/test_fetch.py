@@ -18,9 +18,9 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 from loopback import Handler, Site, other, status
-from shelf import Shelf, contents, day, fields, jp2, safe, scl, stock
 from rasterio.crs import CRS
 from rasterio.transform import from_origin
+from shelf import Shelf, contents, day, fields, jp2, safe, scl, stock
 from typer.testing import CliRunner
 
 from eo_pipeline.acquire import estimate

@@ -97,6 +97,7 @@ class Bucket(Unpicklable):
             if self._there(file, target):
                 return
             backoff = Backoff(self._transport.limits)
+            tell(_length(beside(target, ".partial")))
             while True:
                 before = _length(beside(target, ".partial"))
                 try:
@@ -136,11 +137,11 @@ class Bucket(Unpicklable):
         have = _length(partial)
         if have and (not etag or _read(sidecar) != origin or have > size):
             partial.unlink()  # of another file, or of an older one in this place
+            tell(-have)
             have = 0
         draft = beside(sidecar, f".{os.getpid()}")
         draft.write_text(json.dumps(origin), encoding="utf-8")
         draft.replace(sidecar)
-        tell(have)
         if have < size:
             options: GetOptions = {"range": {"offset": have}} if have else {}
             if etag:
@@ -163,6 +164,7 @@ class Bucket(Unpicklable):
         try:
             check_digest(partial, file.checksums)
         except DamagedError:
+            tell(-_length(partial))
             partial.unlink()
             raise
         with partial.open("rb") as done:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from datetime import UTC, date, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from source_server import Answer
 
 from eo_pipeline.acquire.auth import KeycloakToken
+from eo_pipeline.acquire.pacing import watched
 from eo_pipeline.acquire.products import Product, Query, RemoteFile
 from eo_pipeline.acquire.sources.cdse import CdseAddresses, CdseArchive, product_of
 from eo_pipeline.errors import ArchiveError
@@ -423,8 +426,11 @@ def test_s3_goes_on_where_it_stopped(bucket: str, quick: Any, tmp_path: Path) ->
     source = CdseArchive(quick, addresses=CdseAddresses(s3=bucket), route="s3", s3_keys=("key", "secret"))
     file = RemoteFile("MTD_MSIL2A", "MTD_MSIL2A.xml", f"s3://eodata/{key}", 54321)
     # when
-    source.fetch(file, target)
+    told: list[int] = []
+    with watched(told.append, threading.Event()):
+        source.fetch(file, target)
     # then only the rest came
+    assert sum(told) == 54321
     assert target.read_bytes() == b"kept from the last run".ljust(54000, b"#") + b"." * 321
     # when the part is of another version
     target.unlink()
@@ -435,12 +441,59 @@ def test_s3_goes_on_where_it_stopped(bucket: str, quick: Any, tmp_path: Path) ->
     assert [p.name for p in tmp_path.iterdir()] == ["MTD_MSIL2A.xml"]
     # when it is not what was promised, or is not there
     wrong = RemoteFile("MTD_MSIL2A", "MTD_MSIL2A.xml", file.href, 54321, {"md5": "0" * 32})
-    with pytest.raises(ArchiveError, match="md5"):
+    told.clear()
+    with pytest.raises(ArchiveError, match="md5"), watched(told.append, threading.Event()):
         source.fetch(wrong, tmp_path / "wrong.xml")
-    assert not (tmp_path / "wrong.xml").exists()
+    assert not (tmp_path / "wrong.xml").exists() and sum(told) == 0 and max(told) > 0
     missing = RemoteFile("MTD_TL", "MTD_TL.xml", file.href.replace("MSIL2A.xml", "TL.xml"))
     with pytest.raises(ArchiveError, match="does not exist"):
         source.fetch(missing, tmp_path / "missing.xml")
+
+
+class _Cutting(BaseHTTPRequestHandler):
+    """One object of a store that breaks off its first answers, more than obstore mends by itself."""
+
+    protocol_version = "HTTP/1.1"
+    body = bytes(range(256)) * 12_000
+    cuts: ClassVar[list[int]] = []
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        asked = re.match(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        start, size = int(asked[1]) if asked else 0, len(self.body)
+        self.send_response(206 if asked else 200)
+        self.send_header("Content-Length", str(size - start))
+        self.send_header("ETag", '"one"')
+        self.send_header("Last-Modified", "Sat, 01 Jun 2024 08:00:00 GMT")
+        if asked:
+            self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
+        self.end_headers()
+        if self.command == "GET":
+            stop = start + self.cuts.pop() if self.cuts else size
+            self.close_connection = stop < size
+            self.wfile.write(self.body[start:stop])
+
+    do_HEAD = do_GET
+
+
+def test_s3_that_breaks_off_goes_on_and_counts_once(quick: Any, tmp_path: Path) -> None:
+    _Cutting.cuts = [400_000] * 5
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Cutting)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    addresses = CdseAddresses(s3=f"http://127.0.0.1:{server.server_port}")
+    source = CdseArchive(quick, addresses=addresses, route="s3", s3_keys=("key", "secret"))
+    told: list[int] = []
+    try:
+        with watched(told.append, threading.Event()):
+            file = RemoteFile("B04", "B04.jp2", "s3://eodata/x/B04.jp2", len(_Cutting.body))
+            source.fetch(file, tmp_path / "B04.jp2")
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert (tmp_path / "B04.jp2").read_bytes() == _Cutting.body and not _Cutting.cuts
+    assert sum(told) == len(_Cutting.body)
 
 
 def test_s3_that_does_not_answer(quick: Any, tmp_path: Path) -> None:

@@ -177,7 +177,9 @@ def test_query_of_a_season(tmp_path: Path) -> None:
     # without names it is the tiles whose squares the region touches, as the cube has them: the products of
     # 48SWE reach over this box, too
     near = season_file(tmp_path, 'kind = "earth-search"\nroot = "cogs"')
-    text = near.read_text(encoding="utf-8").replace("[105.2, 35.2, 105.8, 35.8]", "[106.15, 35.42, 106.43, 35.68]")
+    text = near.read_text(encoding="utf-8").replace(
+        "[105.2, 35.2, 105.8, 35.8]", "[106.15, 35.42, 106.43, 35.68]"
+    )
     near.write_text(text, encoding="utf-8")
     assert season_query(read_season(near)).tiles == ("48SXE",)
 
