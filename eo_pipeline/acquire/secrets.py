@@ -11,7 +11,10 @@ _NAMES: Final = (
     r"key|api_?key|subscription-key|code|x-amz-signature|x-amz-credential|x-amz-security-token|skoid|sktid|"
     r"awsaccesskeyid|authorization"
 )
-_IN_QUERY: Final = re.compile(rf"(?i)(?<![\w-])({_NAMES})=([^&\s\"'<>]+)")
+# an address within another one, as GDAL takes it, is quoted: sig%3Dabc%26se%3D2026
+_IN_QUERY: Final = re.compile(
+    rf"(?i)((?:(?<![\w-])|(?<=%26)|(?<=%3F))(?:{_NAMES})(?:=|%3D))(?:(?!%26)[^&\s\"'<>])+"
+)
 _IN_JSON: Final = re.compile(rf"(?i)(\"(?:{_NAMES})\"\s*:\s*)\"[^\"]*\"")
 _BEARER: Final = re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}")
 _USERINFO: Final = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^/\s@]+@")
@@ -25,7 +28,7 @@ def redact(text: str) -> str:
     >>> redact("https://a.example/b04.tif?sig=abc%2B&se=2026")
     'https://a.example/b04.tif?sig=***&se=2026'
     """
-    text = _IN_QUERY.sub(rf"\1={HIDDEN}", text)
+    text = _IN_QUERY.sub(rf"\1{HIDDEN}", text)
     # "code" in JSON is an archive's own error code (DAT-ZIP-604), not a secret
     text = _IN_JSON.sub(
         lambda found: found[0] if '"code"' in found[1].lower() else f'{found[1]}"{HIDDEN}"', text

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from eo_pipeline.acquire.sources.base import READ_OPTIONS
+from eo_pipeline.acquire.secrets import redact
+from eo_pipeline.acquire.sources.base import READ_OPTIONS, address
 from eo_pipeline.errors import SourceError
 from eo_pipeline.mgrs import TileFrame, tile_frame
 from eo_pipeline.scenes.sentinel2 import Sentinel2Product
@@ -66,13 +67,14 @@ def place_bands(product: Sentinel2Product, bands: Sequence[str]) -> tuple[tuple[
                 pixel = pixel or own
                 if abs(own - pixel) > 1e-6 * pixel:
                     raise SourceError(
-                        f"{file.path} has pixels of {raster.transform.a:g} m, which does not fit the other "
+                        f"{address(file.path)} has pixels of {raster.transform.a:g} m, which does not fit the other "
                         f"bands of {product.name}. Fetch it again."
                     )
                 places.append(_place(raster, name, file.path, frame, pixel))
         except RasterioError as error:
             raise SourceError(
-                f"{file.path} cannot be read ({error}). The file is damaged or incomplete: fetch it again."
+                f"{address(file.path)} cannot be read ({redact(str(error))}). The file is damaged or "
+                "incomplete: fetch it again."
             ) from error
     return tuple(places), pixel
 

@@ -20,6 +20,7 @@ from urllib.parse import parse_qs
 import numpy as np
 from numpy.typing import NDArray
 
+from eo_pipeline.acquire.secrets import redact
 from eo_pipeline.errors import SourceError
 from eo_pipeline.grid import Block, Grid
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 # GDAL tells of oddities in tags that do not matter here (extra samples, datum names). Without any handler
 # they would stand in the midst of a command's own messages; a program that sets up logging still gets them.
 logging.getLogger("rasterio").addHandler(logging.NullHandler())
-
 
 #: How GDAL reads. Of rasters that lie elsewhere, in windows: it tries again as our transport does, asks for
 #: no listing of their folder, and reads neighbouring ranges in one go. A worker reads each window once, so
@@ -254,7 +254,7 @@ class BlockReader:
             found: NDArray[Any] = raster.read(asset.index, window=inside)
         except (RasterioError, IndexError) as error:
             raise SourceError(
-                f"{asset.path}, band {asset.index}: cannot be read ({error}). "
+                f"{address(asset.path)}, band {asset.index}: cannot be read ({redact(str(error))}). "
                 "The file is damaged or was changed during the run: fetch it again."
             ) from error
         if found.shape != (bottom - top, right - left):
