@@ -285,7 +285,10 @@ def _terrain(file: Path, source: Table) -> TerrainSpec | None:
         return TerrainSpec((cast(Path, table.place("dem")),))
     pattern = Path(text).expanduser()
     start = Path(pattern.anchor) if pattern.is_absolute() else file.parent
-    found = sorted(path.resolve() for path in start.glob(str(pattern).removeprefix(pattern.anchor)))
+    try:
+        found = sorted(path.resolve() for path in start.glob(str(pattern).removeprefix(pattern.anchor)))
+    except ValueError as error:
+        raise table.fail("dem", f"= {text!r} is no pattern: {error}. Write dem/**/*.tif.") from None
     if not found:
         raise table.fail("dem", f"= {text!r}: no file below {start} fits. Correct the pattern.")
     return TerrainSpec(tuple(found))

@@ -75,7 +75,8 @@ class Table:
         self, key: str, default: object = MISSING, *, low: float | None = None, high: float | None = None
     ) -> float:
         value = self.typed(key, default, (int, float), "a number")
-        if (low is not None and value < low) or (high is not None and value > high):
+        # nan, which TOML knows, is neither below nor above anything
+        if not ((low is None or value >= low) and (high is None or value <= high)):
             raise self.fail(key, f"= {value} is out of range; accepted: {low} to {high}.")
         return float(value)
 
@@ -128,7 +129,10 @@ class Table:
     def _resolve(self, key: str, text: str, *, must_exist: bool) -> Path:
         if "://" in text:
             raise self.fail(key, f"= {text!r} must be a local path; only [output] work may lie in S3.")
-        path = Path(text).expanduser()
+        try:
+            path = Path(text).expanduser()
+        except RuntimeError:
+            raise self.fail(key, f"= {text!r}: there is no such user; write the path out.") from None
         resolved = (path if path.is_absolute() else self.file.parent / path).resolve()
         if must_exist and not resolved.exists():
             raise self.fail(

@@ -80,6 +80,8 @@ def test_examples_are_valid_season_files(name: str, shared_data: Path) -> None:
         ('colour = "#CC6677"', 'colour = "red"', ["[classes #2] colour", "#DDCC77"]),
         ('samples = "samples.csv"', 'samples = "nowhere.csv"', ["[classify] samples", "nowhere.csv"]),
         ("folds = 3", "folds = 1", ["[classify] folds", "2 to 20"]),
+        ("group_km = 0", "group_km = nan", ["[classify] group_km", "nan", "0.0 to 1000.0"]),
+        ('root = "scenes"', 'root = "~nobody-at-all/x"', ["[source] root", "no such user"]),
         ('name = "Tiny"', "", ["[region] name is missing"]),
     ],
 )

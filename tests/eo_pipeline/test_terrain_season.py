@@ -207,6 +207,7 @@ def test_the_ground_alone_makes_no_map(tmp_path: Path) -> None:
         ("", ["[source.terrain] dem", "missing"]),
         ('dem = "den.tif"', ["[source.terrain] dem", "den.tif", "does not exist"]),
         ('dem = "scenes/*.tiff"', ["[source.terrain] dem", "scenes/*.tiff", "no file below"]),
+        ('dem = "scenes/**.tif"', ["[source.terrain] dem", "scenes/**.tif", "no pattern"]),
     ],
 )
 def test_wrong_lines_are_refused(tmp_path: Path, line: str, parts: list[str]) -> None:
