@@ -12,6 +12,7 @@ from eo_pipeline.acquire.completeness import SourceReport
 from eo_pipeline.acquire.observations import Candidate
 from eo_pipeline.acquire.pacing import StoppedError, watched
 from eo_pipeline.acquire.products import Archive, Product, Query
+from eo_pipeline.acquire.secrets import redact
 from eo_pipeline.errors import ArchiveError, told_by
 
 #: How often a wait looks whether it was interrupted.
@@ -45,6 +46,13 @@ class Search:
         try:
             with watched(lambda count: None, self._stop):
                 answer = list(self._archives[number].search(self._query))
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            # an answer of another form than any before: of this source nothing, the others go on
+            answer = ArchiveError(
+                f"{self._archives[number].name} answers what cannot be read ({type(error).__name__}: "
+                f"{redact(str(error))[:200]}). Take another source, and report it."
+            )
+            answer.__cause__ = error
         except BaseException as error:
             answer = error
         with self._changed:

@@ -269,19 +269,21 @@ class Transport(Unpicklable):
     def _small(
         self, method: str, url: str, *, auth: Auth | None, attempts: int | None, **given: Any
     ) -> requests.Response:
-        backoff, refused = Backoff(self.limits, attempts), False
+        backoff, refused, renew = Backoff(self.limits, attempts), False, False
         while True:
             try:
-                with self.opened(method, url, auth=auth, renew=refused, **given) as response:
+                with self.opened(method, url, auth=auth, renew=renew, **given) as response:
                     return read(response, self.limits)
             except AnswerError as error:
+                renew = False
                 if error.status == 403 and not refused and not isinstance(auth, SigningAuth):
                     # a token that has lost its rights, or a firewall that errs: once more, with a new token
-                    refused = True
+                    refused = renew = True
                     pause(self.limits.backoff_s)
                 elif not backoff.again(error.status, error.retry_after):
                     raise
             except BROKEN as error:
+                renew = False
                 if not backoff.again(tries=self.tries(url, error)):
                     raise unreached(url, error, backoff.failures) from None
 
@@ -323,7 +325,8 @@ class Transport(Unpicklable):
                 address = auth.sign(url, refresh=signed_anew)
             headers = dict(given.get("headers") or {})
             if auth is not None and allowed(auth, address):
-                headers.update(auth.headers(refresh=renewed))
+                headers.update(auth.headers(refresh=renew))
+                renew = False  # once; a redirect may follow
             with self._slots.of(urlsplit(address).netloc):
                 response = self._once(method, address, given | {"headers": headers})
                 try:
@@ -344,7 +347,7 @@ class Transport(Unpicklable):
                 finally:
                     response.close()
             if status == 401 and auth is not None and not renewed and allowed(auth, address):
-                renewed = True
+                renewed = renew = True
                 continue
             if status == 403 and isinstance(auth, SigningAuth) and not signed_anew and allowed(auth, url):
                 signed_anew = True

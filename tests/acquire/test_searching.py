@@ -18,6 +18,7 @@ from test_fetch import QUICK, MakeSite, fetcher
 from eo_pipeline.acquire.answers import HostNotFoundError, unreached
 from eo_pipeline.acquire.auth import KeycloakToken
 from eo_pipeline.acquire.products import Product, Query
+from eo_pipeline.acquire.sources.cdse import CdseAddresses, CdseArchive
 from eo_pipeline.acquire.transport import AnswerError, Limits, Transport
 from eo_pipeline.errors import ArchiveError
 
@@ -109,6 +110,14 @@ def test_a_search_that_is_refused_is_asked_once_more_with_a_new_token(
     assert [one.headers["Authorization"] for one in site.requests("/cdse/search")] == [
         "Bearer t0", "Bearer t1",
     ]  # fmt: skip
+    # every token may be a session at the provider: what fails otherwise is asked again with the same
+    site.trouble["/late"] = [status(403), status(500), status(503)]
+    site.trouble["/moved"] = [status(401), status(302, Location="/late")]
+    site.files["/late"] = b"{}"
+    for path, used in (("/late", ["t1", "t2", "t2", "t2"]), ("/moved", ["t2", "t3"])):
+        transport.get(f"{site.url}{path}", auth=auth)
+        assert [one.headers["Authorization"][7:] for one in site.requests(path)] == used
+    assert site.requests("/late")[-1].headers["Authorization"] == "Bearer t3"
 
 
 def test_a_source_that_refuses_the_search_is_named_and_the_others_go_on(
@@ -131,6 +140,23 @@ def test_a_source_that_refuses_the_search_is_named_and_the_others_go_on(
     with pytest.raises(AnswerError):
         transport.download(f"{site.url}/cdse/search", tmp_path / "file")
     assert len(site.requests("/cdse/search")) == 3
+
+
+def test_a_source_whose_answer_cannot_be_read_is_named_and_the_others_go_on(
+    site: Site, transport: Transport, tmp_path: Path
+) -> None:
+    # an entry of CDSE that lacks what every entry has
+    site.files["/odata/v1/Products"] = b'{"@odata.count": 1, "value": [{"Name": "S2A"}]}'
+    odd = CdseArchive(transport, addresses=CdseAddresses.below(site.url))
+    mirror = Shelf("mirror", site.url, transport)
+    stock(mirror, site, count=1)
+    result = fetcher(tmp_path, odd, mirror).run()  # type: ignore[arg-type]
+    assert [(s.state, s.source) for s in result.scenes] == [("done", "mirror")]
+    failed, _ = result.sources
+    assert (failed.name, failed.state) == ("cdse", "failed")
+    assert failed.reason.startswith("cdse answers what cannot be read (KeyError: 'Id'). Take another source")
+    with pytest.raises(ArchiveError, match="No source could be searched. cdse answers what cannot be read"):
+        fetcher(tmp_path / "empty", odd).run()  # type: ignore[arg-type]
 
 
 # ---- words

@@ -56,10 +56,10 @@ class Nodes:
         if known is not None:
             return known
         rows = self._listed(self._address(product, parts))
-        if not isinstance(rows, list):
+        if not isinstance(rows, list) or not all(isinstance(row, Mapping) and "Name" in row for row in rows):
             raise ArchiveError(
                 f"{self._source}: the folder {'/'.join(parts) or '.'} of {product.name} cannot be listed; "
-                f"the answer was {str(rows)[:200]!r}."
+                f"the answer was {str(rows)[:200]!r}. Try again later, or take another source."
             )
         entries = [(str(row["Name"]), size_of(row.get("ContentLength"))) for row in rows]
         with self._lock:

@@ -312,6 +312,13 @@ def test_bands_come_at_their_native_resolution(server: Any, quick: Any, tmp_path
     assert nodes.tokens == 1
 
 
+@pytest.mark.parametrize("rows", [{"detail": "maintenance"}, {"result": [{"Id": "x"}]}, {"result": ["x"]}])
+def test_folder_that_cannot_be_read_is_told(server: Any, quick: Any, rows: dict[str, Any]) -> None:
+    server.answer = lambda asked: Answer(rows)
+    with pytest.raises(ArchiveError, match=rf"cdse: the folder . of {NAME} cannot be listed; the answer was"):
+        archive(server, quick).files(PRODUCT, ["manifest"])
+
+
 def test_token_that_ends_early_is_renewed_once(server: Any, quick: Any, tmp_path: Path) -> None:
     nodes = server.answer = Nodes()
     source = logged_in(server, quick)
