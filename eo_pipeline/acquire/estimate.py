@@ -10,8 +10,9 @@ from eo_pipeline.acquire.products import Product
 from eo_pipeline.disk import free_bytes
 from eo_pipeline.errors import DiskFullError
 
-#: What CDSE's quota allows one connection of a general user.
+#: What CDSE's quota allows one connection of a general user, and how many of them.
 QUOTA_BYTES_PER_S: Final = 20e6
+QUOTA_CONNECTIONS: Final = 4
 
 #: Share of a Level-2A SAFE product's bytes that a file takes: the mean of the manifests of two real products,
 #: S2B_…_N0214_R081_T22HBD (982 MB) and S2A_…_N0509_R029_T01KAB (1021 MB). Only an estimate; the source's own

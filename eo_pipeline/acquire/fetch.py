@@ -147,7 +147,8 @@ class Fetcher:
         accounts = self._accounts
         need = [o for o in observations if accounts.report(o.key).state == "missing"]
         size = sum(accounts.left(o.key) for o in need)
-        rate = bytes_per_s or estimate.QUOTA_BYTES_PER_S * self._options.workers
+        connections = min(self._options.workers, estimate.QUOTA_CONNECTIONS)
+        rate = bytes_per_s or estimate.QUOTA_BYTES_PER_S * connections
         return FetchPlan(
             scenes=len(observations),
             there=completeness.count("done"),

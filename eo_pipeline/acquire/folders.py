@@ -17,6 +17,7 @@ from eo_pipeline.acquire.checks import DamagedError, Entry, Verdict, check_zip, 
 from eo_pipeline.acquire.download import beside, write_whole
 from eo_pipeline.acquire.ledger import Ledger
 from eo_pipeline.acquire.products import METADATA, Archive, Product, RemoteFile
+from eo_pipeline.disk import sync_file, sync_folder
 from eo_pipeline.errors import ArchiveError
 
 COMPLETE: Final = ".complete"
@@ -230,7 +231,9 @@ class ProductFolder:
                 draft = beside(target, f".{os.getpid()}.partial")
                 with archive.open(member) as source, draft.open("wb") as sink:
                     shutil.copyfileobj(source, sink)
+                sync_file(draft)
                 draft.replace(target)
+                sync_folder(target.parent)
                 self._adopt(key, "/".join(parts), proof="zip-crc")
         if lost := [key for key in keys if key not in self._files]:
             raise ArchiveError(f"{self._archive.name}: {self._product.name} holds no {', '.join(lost)}.")

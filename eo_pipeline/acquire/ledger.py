@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 from eo_pipeline.errors import ArchiveError
 
@@ -103,10 +103,7 @@ class Ledger:
             self._database.executescript(_SCHEMA)
             self._database.execute(f"PRAGMA user_version = {_VERSION}")
         except sqlite3.Error as error:
-            raise ArchiveError(
-                f"{self.path} cannot be used as a ledger: {error}. Move it away and run `eo fetch` again; "
-                "what lies on disk is found and checked."
-            ) from None
+            raise self._useless(error) from None
 
     def close(self) -> None:
         """Close the file; what was written stays."""
@@ -118,15 +115,24 @@ class Ledger:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _write(self, statement: str, values: tuple[object, ...]) -> None:
+    def _run(self, statement: str, values: tuple[object, ...] = ()) -> list[Any]:
+        """Run a statement; the rows it gives."""
         try:
             with self._lock:
-                self._database.execute(statement, values)
-        except sqlite3.Error as error:
+                return self._database.execute(statement, values).fetchall()
+        except sqlite3.OperationalError as error:
             raise ArchiveError(
-                f"{self.path} cannot be written: {error}. See whether the disk is full or another process "
-                "holds it, then go on."
+                f"{self.path} cannot be read or written: {error}. See whether the disk is full or another "
+                "process holds it, then go on."
             ) from None
+        except sqlite3.Error as error:
+            raise self._useless(error) from None
+
+    def _useless(self, error: sqlite3.Error) -> ArchiveError:
+        return ArchiveError(
+            f"{self.path} cannot be used as a ledger: {error}. Move it away and run `eo fetch` again; "
+            "what lies on disk is found and checked."
+        )
 
     def put_product(
         self,
@@ -145,7 +151,7 @@ class Ledger:
     ) -> None:
         """Write the state of an observation over what stood there."""
         now = _now()
-        self._write(
+        self._run(
             "INSERT INTO products VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?) "
             "ON CONFLICT (collection, observation) DO UPDATE SET "
             "name = excluded.name, source = excluded.source, state = excluded.state, "
@@ -191,14 +197,14 @@ class Ledger:
         """
         if state == "done" and (size is None or not _lies(self.root / path, size)):
             raise ArchiveError(f"{self.root / path} vanished while it was fetched; run `eo fetch` again.")
-        self._write(
+        self._run(
             "INSERT OR REPLACE INTO files VALUES (?,?,?,?,?,?,?,?,?)",
             (path, key, source, state, size, blake3, proof, reason, _now()),
         )
 
     def drop_product(self, collection: str, observation: str) -> None:
         """Forget an observation: it turned out to be two parts, which are accounted for by themselves."""
-        self._write(
+        self._run(
             "DELETE FROM products WHERE collection = ? AND observation = ?", (collection, observation)
         )
 
@@ -212,18 +218,14 @@ class Ledger:
         return tuple(self._products("collection = ?", (collection,)))
 
     def _products(self, where: str, values: tuple[object, ...]) -> Iterator[ProductRow]:
-        with self._lock:
-            rows = self._database.execute(_SELECT.format(where), values).fetchall()
-        return (ProductRow(*row) for row in rows)
+        return (ProductRow(*row) for row in self._run(_SELECT.format(where), values))
 
     def file(self, path: str) -> FileRow | None:
         """What is known of a file."""
-        with self._lock:
-            row = self._database.execute(
-                "SELECT path, key, source, state, size, blake3, proof, reason FROM files WHERE path = ?",
-                (path,),
-            ).fetchone()
-        return FileRow(*row) if row else None
+        rows = self._run(
+            "SELECT path, key, source, state, size, blake3, proof, reason FROM files WHERE path = ?", (path,)
+        )
+        return FileRow(*rows[0]) if rows else None
 
     def has(self, path: str) -> FileRow | None:
         """The row of a file that is done and still lies there with its size; else None."""
@@ -234,10 +236,7 @@ class Ledger:
 
     def done_files(self) -> int:
         """How many files are done: whether a round of fetching got anywhere."""
-        with self._lock:
-            return int(
-                self._database.execute("SELECT count(*) FROM files WHERE state = 'done'").fetchone()[0]
-            )
+        return int(self._run("SELECT count(*) FROM files WHERE state = 'done'")[0][0])
 
 
 def not_brought(root: Path, collection: str) -> tuple[ProductRow, ...]:

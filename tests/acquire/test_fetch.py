@@ -359,6 +359,8 @@ def test_a_dry_run_tells_scenes_bytes_and_time_and_fetches_nothing(
     assert (plan.scenes, plan.there, plan.screened_out, plan.to_fetch) == (3, 0, 1, 2)
     assert plan.bytes == size and plan.seconds == size / 1000
     assert plan.fits and not site.seen and not contents(tmp_path)
+    many = fetcher(tmp_path, shelf, options=replace(QUICK, workers=16)).plan()
+    assert many.bytes_per_s == 80e6  # four connections, however many products come at once
     fetcher(tmp_path, shelf).run()
     assert fetcher(tmp_path, shelf).plan().bytes == 0
 

@@ -61,3 +61,22 @@ def test_something_else_under_its_name_is_told(tmp_path: Path) -> None:
     (tmp_path / "ledger.sqlite").write_bytes(b"no database at all" * 100)
     with pytest.raises(ArchiveError, match="cannot be used as a ledger"):
         Ledger(tmp_path)
+
+
+def test_a_damaged_one_is_told(tmp_path: Path) -> None:
+    with Ledger(tmp_path) as ledger:
+        for number in range(100):
+            ledger.put_file(f"48SWE/{number:05d}/B04.jp2", key="B04", source="x", state="fetching")
+    path = tmp_path / "ledger.sqlite"
+    content = bytearray(path.read_bytes())
+    for page in range(4 * 4096, len(content), 4096):  # the first hold the tables' names
+        content[page : page + 64] = b"\xff" * 64
+    path.write_bytes(content)
+    with Ledger(tmp_path) as ledger:
+        for use in (
+            ledger.done_files,
+            lambda: ledger.file("48SWE/00050/B04.jp2"),
+            lambda: ledger.put_file("48SWE/00050/B04.jp2", key="B04", source="x", state="failed"),
+        ):
+            with pytest.raises(ArchiveError, match="malformed. Move it away and run `eo fetch` again"):
+                use()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -163,6 +163,8 @@ class CdseArchive:
         if self._route == "s3":
             return in_wanted_order(product, keys, self._s3_files(product))
         zipped = nodes.whole(product, f"{self._addresses.download}/Products({product.id})/$value")
+        if product.files:  # a STAC item: its size is that of these files
+            zipped = replace(zipped, size=None)
         offered = {file.key: file for file in (*product.files, zipped)}
         return self._nodes.files(product, keys, offered)
 

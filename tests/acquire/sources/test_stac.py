@@ -538,6 +538,8 @@ def test_cdse_searched_by_stac_gives_products_of_odata(server: Loopback, quick: 
     )
     assert metadata.path == "MTD_MSIL2A.xml"
     assert (b04.size, dict(b04.checksums)) == (77, {"md5": "0f" * 16})
+    # the whole weighs more than what the item lists
+    assert source.files(product, ("product",))[0].size is None
 
 
 def test_check(server: Loopback, quick: Transport) -> None:
