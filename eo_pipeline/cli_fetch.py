@@ -172,7 +172,7 @@ def _fetch(
 
 
 def _need_scenes(season: Season, result: Completeness | None) -> None:
-    """Refuse a season of which no source has anything, unless it is yet to begin."""
+    """Refuse a season of which no source has anything, unless it is yet to begin; say who did not answer."""
     if result is None or result.scenes or season.start > datetime.now(UTC).date():
         return
     from eo_pipeline.acquire.screening import read_region
@@ -182,7 +182,12 @@ def _need_scenes(season: Season, result: Completeness | None) -> None:
     raise SeasonFileError(
         f"{season.path}: no source has a Sentinel-2 product of {season.start} to {season.end} over [region] "
         f"{season.region.name!r}, which reaches from {west:.2f} to {east:.2f} degrees east and from "
-        f"{south:.2f} to {north:.2f} north. Correct its outline, [season] or [source] tiles."
+        f"{south:.2f} to {north:.2f} north. "
+        + (
+            f"Not every source answered: {' '.join(result.notes)}"
+            if any(source.state != "answered" for source in result.sources)
+            else "Correct its outline, [season] or [source] tiles."
+        )
     )
 
 

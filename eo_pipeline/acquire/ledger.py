@@ -204,9 +204,7 @@ class Ledger:
 
     def drop_product(self, collection: str, observation: str) -> None:
         """Forget an observation: it turned out to be two parts, which are accounted for by themselves."""
-        self._run(
-            "DELETE FROM products WHERE collection = ? AND observation = ?", (collection, observation)
-        )
+        self._run("DELETE FROM products WHERE collection = ? AND observation = ?", (collection, observation))
 
     def product(self, collection: str, observation: str) -> ProductRow | None:
         """What is known of an observation."""

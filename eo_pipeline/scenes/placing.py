@@ -67,8 +67,8 @@ def place_bands(product: Sentinel2Product, bands: Sequence[str]) -> tuple[tuple[
                 pixel = pixel or own
                 if abs(own - pixel) > 1e-6 * pixel:
                     raise SourceError(
-                        f"{address(file.path)} has pixels of {raster.transform.a:g} m, which does not fit the other "
-                        f"bands of {product.name}. Fetch it again."
+                        f"{address(file.path)} has pixels of {raster.transform.a:g} m, which does not fit "
+                        f"the other bands of {product.name}. Fetch it again."
                     )
                 places.append(_place(raster, name, file.path, frame, pixel))
         except RasterioError as error:

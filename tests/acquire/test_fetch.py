@@ -613,4 +613,12 @@ def test_the_command_plans_fetches_and_tells_what_is_missing(
     failed = run(app, ["fetch", str(season_file), "--json"])
     assert failed.exit_code == 1 and json.loads(failed.stdout)["counts"]["failed"] == 1
     shelf.broken = "cdse is down"
+    # where the others have nothing the region is not to blame
+    season_file.write_text(season_file.read_text().replace('"store"', '"other"'))
+    both = (shelf, Shelf("mirror", site.url, shelf.transport))
+    monkeypatch.setattr(registry, "open_archives", lambda season, *, transport: both)
+    nothing = run(app, ["fetch", str(season_file)])
+    assert nothing.exit_code == 2
+    assert "Not every source answered: a search failed: cdse is down" in nothing.stderr
+    assert "Correct its outline" not in nothing.stderr
     assert run(app, ["fetch", str(season_file.parent / "none.toml")]).exit_code == 2

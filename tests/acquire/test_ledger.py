@@ -78,5 +78,5 @@ def test_a_damaged_one_is_told(tmp_path: Path) -> None:
             lambda: ledger.file("48SWE/00050/B04.jp2"),
             lambda: ledger.put_file("48SWE/00050/B04.jp2", key="B04", source="x", state="failed"),
         ):
-            with pytest.raises(ArchiveError, match="malformed. Move it away and run `eo fetch` again"):
+            with pytest.raises(ArchiveError, match=r"malformed\. Move it away and run `eo fetch` again"):
                 use()

@@ -155,7 +155,7 @@ def test_a_source_whose_answer_cannot_be_read_is_named_and_the_others_go_on(
     failed, _ = result.sources
     assert (failed.name, failed.state) == ("cdse", "failed")
     assert failed.reason.startswith("cdse answers what cannot be read (KeyError: 'Id'). Take another source")
-    with pytest.raises(ArchiveError, match="No source could be searched. cdse answers what cannot be read"):
+    with pytest.raises(ArchiveError, match=r"No source could be searched\. cdse answers what cannot be read"):
         fetcher(tmp_path / "empty", odd).run()  # type: ignore[arg-type]
 
 

@@ -58,8 +58,8 @@ def test_what_another_season_left_out_for_clouds_is_read(twin: Twin, tmp_path: P
             with Ledger(season.source.root) as ledger:
                 for key in keys:
                     ledger.put_product(
-                        "sentinel-2-l2a", key, tile=key[-5:], sensed="2026-06-01T03:35:00", name="n", source="s",
-                        state="screened-out", blocked=100.0, region=region,
+                        "sentinel-2-l2a", key, tile=key[-5:], sensed="2026-06-01T03:35:00", name="n",
+                        source="s", state="screened-out", blocked=100.0, region=region,
                     )  # fmt: skip
             sentinel = replace(season.source.sentinel, max_cloud=60.0)  # type: ignore[type-var]
             strict = replace(season, source=replace(season.source, sentinel=sentinel))
