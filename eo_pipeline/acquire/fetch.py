@@ -234,10 +234,10 @@ class Fetcher:
                 while True:
                     todo = [o for o in observations if accounts.report(o.key).state not in ENDED]
                     todo = [o for o in todo if self._serving(o)] if not self._capped() else []
-                    before = ledger.done_files()
+                    before = ledger.brought
                     self._round(ledger, todo, on_progress)
                     failed = any(accounts.report(o.key).state == "failed" for o in todo)
-                    idle = 0 if ledger.done_files() > before else idle + 1
+                    idle = 0 if ledger.brought > before else idle + 1
                     again = failed and idle <= options.idle_rounds
                     if not again and not self._capped():
                         search.wait(options.patience_s)  # the last chance of who was late

@@ -90,6 +90,7 @@ class Ledger:
         self.path = root / FILE
         root.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
+        self._brought: set[str] = set()
         try:
             self._database = sqlite3.connect(
                 self.path, timeout=60.0, isolation_level=None, check_same_thread=False
@@ -201,6 +202,8 @@ class Ledger:
             "INSERT OR REPLACE INTO files VALUES (?,?,?,?,?,?,?,?,?)",
             (path, key, source, state, size, blake3, proof, reason, _now()),
         )
+        if state == "done":
+            self._brought.add(path)
 
     def drop_product(self, collection: str, observation: str) -> None:
         """Forget an observation: it turned out to be two parts, which are accounted for by themselves."""
@@ -232,9 +235,12 @@ class Ledger:
             return None
         return row if _lies(self.root / path, row.size) else None
 
-    def done_files(self) -> int:
-        """How many files are done: whether a round of fetching got anywhere."""
-        return int(self._run("SELECT count(*) FROM files WHERE state = 'done'")[0][0])
+    @property
+    def brought(self) -> int:
+        """How many files were called done here, each counted once: whether a round of fetching got anywhere.
+        What other processes bring meanwhile says nothing of that.
+        """
+        return len(self._brought)
 
 
 def not_brought(root: Path, collection: str) -> tuple[ProductRow, ...]:

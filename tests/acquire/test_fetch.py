@@ -242,6 +242,29 @@ def test_what_no_source_can_serve_is_reported_and_the_rest_is_there(
     assert {urlsplit(one.path).path for one in site.seen} == {urlsplit(bad.href).path}
 
 
+def test_what_another_process_brings_is_no_reason_to_ask_for_a_failed_file_at_once_again(
+    site: Site, shelf: Shelf, tmp_path: Path
+) -> None:
+    stock(shelf, site, count=1)
+    bad = next(file for file in shelf.products[0].files if file.key == "B04")
+    path = urlsplit(bad.href).path
+    (tmp_path / "theirs").write_bytes(b"x")
+    others = iter(range(20))
+
+    def refuse(handler: Handler) -> bool:
+        number = next(others, None)
+        if number is not None:
+            with Ledger(tmp_path) as ledger:
+                os.link(tmp_path / "theirs", tmp_path / f"theirs-{number}")
+                ledger.put_file(f"theirs-{number}", key="B08", source="x", state="done", size=1)
+        return handler.answer(422, b"no such node")
+
+    site.always[path] = refuse
+    assert fetcher(tmp_path, shelf).run().count("failed") == 1
+    # once with the files that came, once more as something came, and the idle round
+    assert len(site.requests(path)) == 3
+
+
 def test_without_checksums_the_manifest_proves_and_finds_damage(
     site: Site, transport: Transport, tmp_path: Path
 ) -> None:

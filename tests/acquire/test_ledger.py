@@ -28,7 +28,7 @@ def test_a_file_is_done_only_under_its_final_name(tmp_path: Path) -> None:
         (tmp_path / "a" / "b.jp2").write_bytes(b"ab")
         assert ledger.has("a/b.jp2") is None
         (tmp_path / "a" / "b.jp2").unlink()
-        assert ledger.has("a/b.jp2") is None and ledger.done_files() == 1
+        assert ledger.has("a/b.jp2") is None and ledger.brought == 1
 
 
 def test_an_observation_keeps_its_last_state_and_its_screening(tmp_path: Path) -> None:
@@ -74,7 +74,6 @@ def test_a_damaged_one_is_told(tmp_path: Path) -> None:
     path.write_bytes(content)
     with Ledger(tmp_path) as ledger:
         for use in (
-            ledger.done_files,
             lambda: ledger.file("48SWE/00050/B04.jp2"),
             lambda: ledger.put_file("48SWE/00050/B04.jp2", key="B04", source="x", state="failed"),
         ):
