@@ -48,7 +48,8 @@ def build(
     ],
     *,
     indices: Annotated[
-        list[str] | None, typer.Option("--index", help="Indices or bands to keep; NDVI. Repeatable.")
+        list[str] | None,
+        typer.Option("--index", help="Indices or bands to keep; those it has, else NDVI. Repeatable."),
     ] = None,
     tile: Annotated[str, typer.Option("--tile", help="Only this tile.")] = "",
     workers: Annotated[int, typer.Option("--workers", min=1, max=64, help="Processes.")] = 1,
@@ -66,7 +67,8 @@ def build(
         from eo_pipeline.storage import require_local
 
         require_local(folder)
-        wanted = tuple(indices or ("NDVI",))
+        stores = [store for store in map(Climatology, sorted(folder.glob("*.zarr"))) if store.exists]
+        wanted = tuple(indices or (stores[0].indices if stores else ("NDVI",)))
         added: list[dict[str, Any]] = []
         for path in seasons:
             found = [(name, season) for name, season in _past(path, wanted) if tile in ("", name)]

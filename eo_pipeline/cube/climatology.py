@@ -229,8 +229,8 @@ class Climatology:
         Raises
         ------
         CubeError
-            Another grid, a dekad that another season holds already, or another process that adds a season
-            meanwhile.
+            Another grid, an index the season cannot give, a dekad that another season holds already, or
+            another process that adds a season meanwhile.
         """
         with self._alone():
             return self._add(season, run or _in_turn)
@@ -259,6 +259,8 @@ class Climatology:
                     "would count twice. Leave one of them out, or give the same label to put it in the "
                     "other's place."
                 )
+        for index in self.indices:
+            season.read(index, self.blocks[0])  # what it cannot give is refused before anything is touched
         touched = {d for _, d in entry.dekads} | {d for _, d in (old.dekads if old else ())}
         open_dekads = self.tile.begin(sorted(touched))
         # a season that is half rewritten must not be taken for one if this is killed

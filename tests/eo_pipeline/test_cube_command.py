@@ -206,6 +206,13 @@ def test_climatology_of_a_cube_and_of_its_run_folder(season: TinySeason, store: 
     assert "--index must name the same" in refused(
         "cube", "climatology", "build", folder, season.toml, "--index", "EVI"
     )
+    # a store of other indices takes a run folder's rasters of these, and refuses one without before it begins
+    two = tmp_path / "two"
+    good("cube", "climatology", "build", two, season.toml, "--index", "NDVI", "--index", "EVI")
+    lacking = refused("cube", "climatology", "build", two, run)
+    assert "tiny-2026" in lacking and "EVI" in lacking
+    (tile,) = json.loads(good("cube", "climatology", "show", two, "--json"))["tiles"]
+    assert tile["whole"] and [entry["label"] for entry in tile["seasons"]] == ["tiny-2026"]
     assert "holds no climatology" in refused("cube", "climatology", "show", tmp_path)
     assert "outside every tile" in refused("cube", "climatology", "show", folder, "--point", "1,1")
 
