@@ -235,7 +235,8 @@ def run(
     if areas:
         print_rows(areas, "Areas")
     else:
-        print_rows([row for row in estimates if row["product"] == "stage"], "Stage dates")
+        stages = [row for row in estimates if row["product"] == "stage"]
+        print_rows(stages, "Stage dates", year=job.plan.season.end.year)
     say(f"Report: {folder / 'report.html'}")
 
 

@@ -203,13 +203,15 @@ def print_accuracy(accuracy: Mapping[str, Any]) -> None:
         say(f"Accuracy on the independent sample ({found['design']}, n = {found['n']}): {overall:.3f}")
 
 
-def print_rows(rows: Sequence[Mapping[str, Any]], title: str) -> None:
+def print_rows(rows: Sequence[Mapping[str, Any]], title: str, *, year: int = 2001) -> None:
+    """Estimates as a table; days of the year are those of `year`."""
+
     def number(value: float) -> str:
         return "" if math.isnan(value) else f"{value:,.1f}"
 
     def value_of(row: Mapping[str, Any]) -> str:
         if row["unit"] == "doy":
-            return (date(2001, 1, 1) + timedelta(days=row["value"] - 1)).strftime("%-d %b")
+            return (date(year, 1, 1) + timedelta(days=row["value"] - 1)).strftime("%-d %b")
         return f"{number(row['value'])} {row['unit']}"
 
     table = [

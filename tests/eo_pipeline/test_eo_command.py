@@ -12,6 +12,7 @@ import pytest
 from seasons import CLASSIFY, TinySeason, lonlat, make_season, write_raster
 
 from eo_pipeline import cli
+from eo_pipeline.cli_telling import print_rows
 
 
 @pytest.fixture
@@ -201,3 +202,12 @@ def test_debug_shows_the_traceback(season: TinySeason, monkeypatch: pytest.Monke
 def test_wrong_options_are_clicks_own_error(monkeypatch, capsys) -> None:
     assert eo("run", monkeypatch=monkeypatch) == 2
     assert "Missing argument" in capsys.readouterr().err
+
+
+def test_stage_dates_are_those_of_their_year(capsys: pytest.CaptureFixture[str]) -> None:
+    nan = float("nan")
+    row = {"unit_adcode": "parcel:1", "crop": "wheat", "class": "heading", "value": 61.0, "unit": "doy",
+           "ci_low": nan, "ci_high": nan, "method": "whittaker NDVI"}  # fmt: skip
+    for year, day in ((2027, "2 Mar"), (2028, "1 Mar")):
+        print_rows([row], "Stage dates", year=year)
+        assert day in capsys.readouterr().out
