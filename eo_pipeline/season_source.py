@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Final, Literal, cast, get_args
+from urllib.parse import urlsplit
 
 from eo_pipeline.toml_table import MISSING, Table
 
@@ -199,7 +200,7 @@ def _sentinel(file: Path, values: object) -> SourceSpec:
     table = Table(file, "source", values, _SENTINEL_KEYS)
     kind = cast(Kind, table.choice("kind", KINDS, "folder"))
     table.choice("layout", ("safe",), "safe")
-    url = table.text("url", "")
+    url = _url(table)
     if kind in ("stac", "dhus") and not url:
         raise table.fail("url", f"is missing; kind “{kind}” needs the address of its service.")
     fallback = table.texts("fallback", [])
@@ -273,7 +274,21 @@ def _radar(file: Path, source: Table) -> RadarSpec | None:
     if kind == "folder" and "url" in table.values:
         raise table.fail("url", 'is for kind = "planetary-computer"; set that, or leave the line out.')
     root = cast(Path, table.place("root", must_exist=kind == "folder"))
-    return RadarSpec(root, "" if kind == "folder" else kind, table.text("url", ""))
+    return RadarSpec(root, "" if kind == "folder" else kind, _url(table))
+
+
+def _url(table: Table) -> str:
+    """The address of a source. It stands in messages and in run.json, so that no secret may be in it."""
+    url = table.text("url", "")
+    try:
+        named = "@" in urlsplit(url).netloc
+    except ValueError:
+        raise table.fail("url", f"= {url!r} is no web address; it begins with https://.") from None
+    if named:
+        raise table.fail(
+            "url", "holds a user name or password; leave them out. `eo sources` says how to give them."
+        )
+    return url
 
 
 def _terrain(file: Path, source: Table) -> TerrainSpec | None:

@@ -133,6 +133,11 @@ def open_archive(
     if name not in names:
         raise ArchiveError(f"No source is called {name!r}; there are {', '.join(names)}.")
     address = (url or given.get(f"EO_{name.upper().replace('-', '_')}_URL", "")).strip().rstrip("/")
+    if "@" in address.partition("://")[2].partition("/")[0]:
+        raise ArchiveError(
+            f"The address of source {name} holds a user name or password, which messages would show; leave "
+            "them out. `eo sources` says how to give them."
+        )
     if address and urlsplit(address).scheme not in ("http", "https"):
         raise ArchiveError(f"{address!r} of source {name} is no web address; it begins with https://.")
     if name == "cdse":

@@ -162,6 +162,11 @@ def test_settings_of_the_environment(quick: Transport) -> None:
     assert archive._route == "s3"
     with pytest.raises(ArchiveError, match="no web address"):
         open_archive("cdse", transport=quick, environment={"EO_CDSE_URL": "ftp.example"})
+    with pytest.raises(ArchiveError, match="holds a user name or password") as caught:
+        open_archive(
+            "dhus", transport=quick, environment={"EO_DHUS_URL": "https://me:hidden-word@dhus.example"}
+        )
+    assert "hidden-word" not in str(caught.value)
     with pytest.raises(ArchiveError, match="set \\[source\\] url"):
         open_archive("dhus", transport=quick, environment={})
     with pytest.raises(ArchiveError, match="No source is called 'scihub'"):
@@ -182,6 +187,18 @@ def test_query_of_a_season(tmp_path: Path) -> None:
     )
     near.write_text(text, encoding="utf-8")
     assert season_query(read_season(near)).tiles == ("48SXE",)
+
+
+@pytest.mark.parametrize(
+    "more", ["", '\nfallback = ["cdse"]\n[source.radar]\nkind = "planetary-computer"\nroot = "r"']
+)
+def test_an_address_with_a_password_is_refused_and_not_shown(tmp_path: Path, more: str) -> None:
+    kind = "earth-search" if more else "stac"
+    url = 'url = "https://me:hidden-word@stac.example/v1"'
+    lines = f'kind = "{kind}"\nroot = "cogs"' + (f"{more}\n{url}" if more else f"\n{url}")
+    with pytest.raises(SeasonFileError, match="url holds a user name or password") as caught:
+        season(tmp_path, lines)
+    assert "hidden-word" not in str(caught.value)
 
 
 def test_folder_has_nothing_to_search(tmp_path: Path, quick: Transport) -> None:
