@@ -400,7 +400,7 @@ def _sweep(work: Folder) -> None:
     path = work.local_path
     if path is None:
         return
-    for draft in path.rglob(".*.partial"):
+    for draft in path.rglob("*.partial"):
         if draft.is_file():  # a folder is a cube in the making, which is made anew
             draft.unlink(missing_ok=True)
     for draft in path.glob(".model-*"):

@@ -2,9 +2,8 @@
 
 A shard is one file: its chunks one after another, and an index at the end. The `zarrs` pipeline reads fastest
 by far, but it writes into the file that is there: a process killed meanwhile leaves half a shard that still
-opens. So reading goes through `zarrs`, and writing through zarr's own store, which writes a file beside and
-renames it. In S3, where a request takes longer than decoding what it brings, shards are read here: zarr would
-ask for one chunk after the other.
+opens. So reading goes through `zarrs`, and whole shards are written here. In S3, where a request takes longer
+than decoding what it brings, shards are read here, too: zarr would ask for one chunk after the other.
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ import numpy as np
 from numcodecs import Blosc  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
+from eo_pipeline.disk import write_file
 from eo_pipeline.errors import CubeError
 
 #: Side of the chunks within a shard: 128 KB of int16, small enough for a window and large enough to compress.
@@ -238,17 +238,19 @@ def write_shards(array: Any, values: NDArray[Any], start: Sequence[int]) -> bool
 
 
 def _put(array: Any, place: tuple[int, ...], content: bytes) -> None:
-    from zarr.core.buffer.cpu import Buffer
     from zarr.core.sync import sync
     from zarr.storage import LocalStore
 
-    if not isinstance(array.store, LocalStore) and content:
+    key = _key(array, place)
+    if not content:
+        # an empty shard is no file at all, also where an earlier run left one with pixels
+        sync(array.store.delete(key))
+    elif isinstance(array.store, LocalStore):
+        # not zarr's `set`: after a power cut the task's marker would be there, and its shard be empty
+        write_file(array.store.root / key, content)
+    else:
         # in one piece: of an upload in parts a killed process leaves some that nobody sees, and somebody pays
-        array.store.store.put(_key(array, place), content, use_multipart=False)
-        return
-    target = array.store_path / array.metadata.encode_chunk_key(place)
-    # an empty shard is no file at all, also where an earlier run left one with pixels
-    sync(target.set(Buffer.from_bytes(content)) if content else target.delete())
+        array.store.store.put(key, content, use_multipart=False)
 
 
 def _encoded(values: NDArray[Any], shard: Sequence[int], chunk: Sequence[int], fill: Any) -> bytes:

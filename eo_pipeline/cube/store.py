@@ -228,8 +228,14 @@ class TileStore:
         # not by number: zarrs would leave it to zarr, which takes four times as long
         parts = [slice(item, item + 1) if isinstance(item, int) else item for item in lead]
         where = (*parts, *[slice(None)] * (array.ndim - 2 - len(lead)), *window)
-        with self.folder.telling(name):
-            found = read_shards(array, where) if self.folder.remote else np.asarray(array[where])
+        try:
+            with self.folder.telling(name):
+                found = read_shards(array, where) if self.folder.remote else np.asarray(array[where])
+        except RuntimeError as error:  # of zarrs, which does not tell the file
+            raise CubeError(
+                f"{self.path / name} holds a damaged file ({error}). Remove the folder {self.path} and run "
+                "`eo run` again."
+            ) from error
         return found[tuple(0 if isinstance(item, int) else slice(None) for item in lead)]
 
     def read_values(self, name: str, block: Block) -> NDArray[np.float32]:

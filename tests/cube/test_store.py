@@ -83,6 +83,30 @@ def test_zarr_reads_what_was_written(tmp_path_factory: pytest.TempPathFactory, d
             np.testing.assert_array_equal(group["usable"][:], usable)
 
 
+def test_a_shard_reaches_the_disk_before_it_takes_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a store, and a power cut that may come at any moment
+    store, _ = store_of(tmp_path / "t.zarr", 32)
+    shard, synced = tmp_path / "t.zarr/reflectance/c/0/0/0/0", list[tuple[int, bool]]()
+    monkeypatch.setattr("os.fsync", lambda file: synced.append((os.fstat(file).st_size, shard.exists())))
+    # when a block is written
+    store.write("reflectance", Block("t", 0, 0, 32, 32), np.ones((2, 32, 32), dtype=np.int16), step=0)
+    # then its bytes are told to the disk while the name is still free
+    assert synced == [(shard.stat().st_size, False)]
+
+
+@pytest.mark.parametrize("left", [0, 10, -3])
+def test_a_damaged_file_on_the_disk_is_told_with_its_cure(tmp_path: Path, left: int) -> None:
+    store, _ = store_of(tmp_path / "t.zarr", 32)
+    block = Block("t", 0, 0, 32, 32)
+    store.write("reflectance", block, np.ones((2, 32, 32), dtype=np.int16), step=0)
+    shard = tmp_path / "t.zarr/reflectance/c/0/0/0/0"
+    shard.write_bytes(shard.read_bytes()[:left] + b"abc" * (left < 0))
+    with pytest.raises(CubeError, match=r"t\.zarr/reflectance holds a damaged file .* Remove the folder"):
+        store.read("reflectance", block)
+
+
 def test_whatever_is_read_on_the_disk_is_read_by_zarrs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

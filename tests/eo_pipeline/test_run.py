@@ -313,8 +313,9 @@ def test_drafts_of_a_killed_run_are_swept_wherever_they_lie(tmp_path: Path) -> N
     season = make_season(tmp_path, size=16, dates=8)
     run(season)
     work = season.root / "runs/.work/tiny-2026"
-    # a kill after the cube's commit leaves drafts in it that no update would look for
-    drafts = [work / ".checksums.json.1.0.partial", work / "cube/all.zarr/growth/.c.1.0.partial"]
+    # a kill after the cube's commit leaves drafts in it that no update would look for; zarr names its own
+    growth = work / "cube/all.zarr/growth"
+    drafts = [work / ".checksums.json.1.0.partial", growth / "c/0/.0.1.0.partial", growth / "zarr.5f.partial"]
     for draft in drafts:
         draft.write_text("{")
     (work / ".model-x").mkdir()
