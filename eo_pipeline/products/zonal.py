@@ -5,7 +5,7 @@ Everything summed here is additive: results of blocks may be added up and give t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eo_pipeline.errors import SourceError
-from eo_pipeline.grid import Grid
+from eo_pipeline.grid import Block, Grid
 
 if TYPE_CHECKING:
     from pyproj import Transformer
@@ -156,8 +156,7 @@ def zone_layers(units: Sequence[ZoneUnit], grid: Grid) -> tuple[ZoneLayer, ...]:
     """
     labels: list[NDArray[np.int32]] = []
     members: list[list[ZoneUnit]] = []
-    for unit in units:
-        rows, cols, mask = _mask(unit, grid)
+    for unit, (rows, cols, mask) in zip(units, _masks(units, grid), strict=True):
         for layer, own in zip(labels, members, strict=True):
             window = layer[rows, cols]
             if not np.any(window[mask]):
@@ -180,27 +179,69 @@ def _transformer(source: str, target: str) -> Transformer:
     return Transformer.from_crs(source, target, always_xy=True)
 
 
-def _mask(unit: ZoneUnit, grid: Grid) -> tuple[slice, slice, NDArray[np.bool_]]:
-    """Pixels whose centre lies in `unit`, within the window of the grid that its bounding box touches."""
+def _masks(units: Sequence[ZoneUnit], grid: Grid) -> Iterator[tuple[slice, slice, NDArray[np.bool_]]]:
+    """Of each unit the window of the grid that its bounding box touches, and the pixels in there whose centre
+    lies in it.
+
+    All are burnt in one go, where each takes a tenth of the time; those that share a pixel, alone as well.
+    """
+    shapes = _on_grid(units, grid)
+    windows = _windows(shapes, grid)
+    here = [
+        number
+        for number, (rows, cols) in enumerate(windows)
+        if rows.stop > rows.start and cols.stop > cols.start
+    ]
+    numbers = _burnt([(shapes[number], number + 1) for number in here], grid)
+    times = _burnt([(shapes[number], 1) for number in here], grid, add=True)
+    for number, (rows, cols) in enumerate(windows):
+        if not (times[rows, cols] > 1).any():
+            yield rows, cols, numbers[rows, cols] == number + 1
+        else:
+            window = Block("", rows.start, cols.start, rows.stop - rows.start, cols.stop - cols.start)
+            yield rows, cols, _burnt([(shapes[number], 1)], window.grid(grid)) == 1
+
+
+def _on_grid(units: Sequence[ZoneUnit], grid: Grid) -> NDArray[np.object_]:
+    """The units' polygons in the grid's CRS."""
     import shapely
+
+    shapes = np.array([unit.geometry for unit in units], dtype=object)
+    for crs in {unit.crs for unit in units}:
+        own = [unit.crs == crs for unit in units]
+        to_grid = _transformer(crs, grid.crs)
+        shapes[own] = shapely.transform(shapes[own], to_grid.transform, interleaved=False)
+    return shapes
+
+
+def _windows(shapes: NDArray[np.object_], grid: Grid) -> list[tuple[slice, slice]]:
+    """Rows and columns of the grid that the bounding box of each shape touches; empty where none."""
+    import shapely
+
+    left, low, right, high = shapely.bounds(shapes).T
+    x, y = np.stack([left, left, right, right]), np.stack([low, high, low, high])
+    a, b, c, d, e, f = (~grid.affine)[:6]
+    ends = []
+    for places, side in ((d * x + e * y + f, grid.height), (a * x + b * y + c, grid.width)):
+        first, last = np.floor(places.min(axis=0)), np.ceil(places.max(axis=0)) + 1
+        ends.append([slice(*pair) for pair in np.clip([first, last], 0, side).astype(np.int64).T.tolist()])
+    return list(zip(*ends, strict=True))
+
+
+def _burnt(shapes: Sequence[tuple[Any, int]], grid: Grid, *, add: bool = False) -> NDArray[np.int32]:
+    """Numbers of the shapes at the pixels whose centre they hold, 0 elsewhere; where shapes meet the last
+    one's, or with `add` the sum.
+    """
+    from rasterio.enums import MergeAlg
     from rasterio.features import rasterize
 
-    to_grid = _transformer(unit.crs, grid.crs)
-    shape = shapely.transform(
-        unit.geometry, lambda xy: np.column_stack(to_grid.transform(xy[:, 0], xy[:, 1]))
+    if not shapes:
+        return np.zeros(grid.shape, dtype=np.int32)
+    merge = MergeAlg.add if add else MergeAlg.replace
+    burnt: NDArray[np.int32] = rasterize(
+        shapes, out_shape=grid.shape, transform=grid.affine, fill=0, dtype="int32", merge_alg=merge
     )
-    a, b, c, d, e, f = (~grid.affine)[:6]
-    left, low, right, high = shape.bounds
-    x, y = np.array([left, left, right, right]), np.array([low, high, low, high])
-    col, row = a * x + b * y + c, d * x + e * y + f
-    rows = slice(max(0, int(np.floor(row.min()))), max(0, min(grid.height, int(np.ceil(row.max())) + 1)))
-    cols = slice(max(0, int(np.floor(col.min()))), max(0, min(grid.width, int(np.ceil(col.max())) + 1)))
-    height, width = rows.stop - rows.start, cols.stop - cols.start
-    if height <= 0 or width <= 0:
-        return slice(0, 0), slice(0, 0), np.zeros((0, 0), dtype=np.bool_)
-    transform = grid.affine @ type(grid.affine).translation(cols.start, rows.start)
-    burnt = rasterize([(shape, 1)], out_shape=(height, width), transform=transform, fill=0, dtype="uint8")
-    return rows, cols, cast("NDArray[np.bool_]", burnt.astype(np.bool_))
+    return burnt
 
 
 class PixelAreas:

@@ -120,6 +120,33 @@ def test_units_in_degrees_land_where_they_belong() -> None:
     assert (rows.min(), rows.max(), cols.min(), cols.max()) == (10, 29, 10, 29)
 
 
+@given(st.integers(0, 25), st.integers(0, 2**32 - 1))
+@settings(max_examples=40, deadline=None)
+def test_units_burnt_together_lie_as_if_each_was_burnt_alone(count: int, seed: int) -> None:
+    # given squares of which some meet, some share an edge that runs through centres, some lie outside
+    rng = np.random.default_rng(seed)
+    units = [
+        square(str(n), *rng.choice([rng.uniform(-9, 65), 4.5 * rng.integers(0, 9)], 2), rng.uniform(0.3, 9))
+        for n in range(count)
+    ]
+    layers = zone_layers(units, UTM)
+    # when each is burnt alone and put into the first layer where it meets no other
+    expected: list[dict[str, set[int]]] = []
+    for unit in units:
+        (alone,) = zone_layers([unit], UTM)
+        own = set(np.flatnonzero(alone.labels).tolist())
+        free = [layer for layer in expected if not any(own & taken for taken in layer.values())]
+        if not free:
+            expected.append({})
+        (free[0] if free else expected[-1])[unit.code] = own
+    # then the layers are these
+    found = [
+        {unit.code: set(np.flatnonzero(layer.labels == n).tolist()) for n, unit in enumerate(layer.units, 1)}
+        for layer in layers
+    ]
+    assert found == expected and [list(layer) for layer in found] == [list(layer) for layer in expected]
+
+
 @given(st.integers(5, 41), st.integers(0, 2**32 - 1), st.sampled_from([UTM, MERCATOR, DEGREES]))
 @settings(max_examples=25, deadline=None)
 def test_only_units_without_a_pixel_in_a_block_are_not_near_it(size: int, seed: int, grid: Grid) -> None:
