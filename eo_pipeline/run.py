@@ -282,12 +282,11 @@ class SeasonRun:
                 forget(task)
         self._run("curves", tasks)
         indices = self.plan.season.growth.indices
-        return merge(
-            [
-                read_sums(task.arguments["output"], dates=task.arguments["dates"], indices=indices)
-                for task in tasks
-            ]
+        parts = (
+            read_sums(task.arguments["output"], dates=task.arguments["dates"], indices=indices)
+            for task in tasks
         )
+        return merge(parts, [day for tile in self.plan.tiles for day in tile.layout.dates])
 
     # ---- growth -----------------------------------------------------------------------------------------
     @functools.cached_property

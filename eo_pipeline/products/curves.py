@@ -6,7 +6,7 @@ A block hands on whole-number sums and histograms, so that the curves do not dep
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Final
@@ -56,15 +56,16 @@ class Sums:
     area_ha: float = 0.0
     smoothed: NDArray[np.int64] = field(init=False)
     observed: NDArray[np.int64] = field(init=False)
-    histogram: NDArray[np.int64] = field(init=False)
-    classes: NDArray[np.int64] = field(init=False)
+    histogram: NDArray[np.uint32] = field(init=False)
+    classes: NDArray[np.uint32] = field(init=False)
 
     def __post_init__(self) -> None:
         shape = (len(self.indices), len(self.dates), 2)  # sum (× 10 000) and count
         self.smoothed = np.zeros(shape, dtype=np.int64)
         self.observed = np.zeros(shape, dtype=np.int64)
-        self.histogram = np.zeros((*shape[:2], self.bins), dtype=np.int64)
-        self.classes = np.zeros(256, dtype=np.int64)  # pixels by class code
+        # four bytes a count: of a county's parcels they are nearly all that its memory is full of
+        self.histogram = np.zeros((*shape[:2], self.bins), dtype=np.uint32)
+        self.classes = np.zeros(256, dtype=np.uint32)  # pixels by class code
 
     def add(self, other: Sums) -> None:
         """Add another's sums, date by date; its dates must be among these."""
@@ -134,7 +135,7 @@ def _mean(sums: NDArray[np.int64]) -> NDArray[np.float64]:
     return np.round(means, 6)
 
 
-def _quantile(histogram: NDArray[np.int64], share: float) -> NDArray[np.float64]:
+def _quantile(histogram: NDArray[np.uint32], share: float) -> NDArray[np.float64]:
     """The value below which `share` of a histogram lies, by linear interpolation in its bin; NaN if empty."""
     total = histogram.sum(axis=1)
     edges = np.linspace(-1.0, 1.0, histogram.shape[1] + 1)
@@ -249,14 +250,14 @@ class _Groups:
             result[number, :, 1] = np.bincount(members, minlength=self.count)
         return result
 
-    def classes(self, classes: NDArray[np.uint8]) -> NDArray[np.int64]:
-        """int64 (group, 256): pixels by class code."""
+    def classes(self, classes: NDArray[np.uint8]) -> NDArray[np.uint32]:
+        """uint32 (group, 256): pixels by class code."""
         counts = np.bincount(self.group * 256 + classes.ravel(), minlength=self.count * 256)
-        return counts.reshape(self.count, 256).astype(np.int64)
+        return counts.reshape(self.count, 256).astype(np.uint32)
 
-    def histogram(self, values: NDArray[np.int16], bins: int) -> NDArray[np.int32]:
-        """int32 (step, group, bin)."""
-        result = np.zeros((len(values), self.count, bins), dtype=np.int32)
+    def histogram(self, values: NDArray[np.int16], bins: int) -> NDArray[np.uint32]:
+        """uint32 (step, group, bin)."""
+        result = np.zeros((len(values), self.count, bins), dtype=np.uint32)
         for number, image in enumerate(values):
             flat = image.ravel()
             known = flat != NODATA
@@ -301,14 +302,17 @@ def read_sums(path: Place, *, dates: Sequence[date], indices: Sequence[str]) -> 
             float(arrays["area_ha"][number]),
         )
         for name in _TABLES:
-            setattr(sums, name, arrays[f"{scope}_{name}"][place].astype(np.int64))
+            setattr(sums, name, arrays[f"{scope}_{name}"][place])
         found[Zone(str(scope), str(code), int(crop))] = sums
     return found
 
 
-def merge(parts: Sequence[Mapping[Zone, Sums]]) -> dict[Zone, Sums]:
-    """Sums of blocks, and of tiles with dates of their own, as sums of the whole."""
-    days = tuple(sorted({day for part in parts for sums in part.values() for day in sums.dates}))
+def merge(parts: Iterable[Mapping[Zone, Sums]], dates: Iterable[date]) -> dict[Zone, Sums]:
+    """Sums of blocks, and of tiles with dates of their own, as sums of the whole on all `dates`.
+
+    Parts are taken one by one, so that they need not all be in memory.
+    """
+    days = tuple(sorted(set(dates)))
     merged: dict[Zone, Sums] = {}
     for part in parts:
         for zone, sums in part.items():
