@@ -167,7 +167,14 @@ def _renew(
         # content that differs: some stores give equal content an equal tag
         body = json.dumps(json.loads(content) | {"beat": secrets.token_hex(4)}).encode()
         try:
-            tag = _tag(store.put(key, body, mode={"e_tag": tag}, use_multipart=False))
+            try:
+                tag = _tag(store.put(key, body, mode={"e_tag": tag}, use_multipart=False))
+            except PreconditionError:
+                # an earlier renewal may have arrived though its answer did not
+                found = store.get(key)
+                if _token_in(bytes(found.bytes())) != hold.token:
+                    raise
+                tag = found.meta["e_tag"]
             renewed = time.monotonic()
         except (PreconditionError, FileNotFoundError):
             hold._lost.set()
@@ -180,10 +187,18 @@ def _renew(
 
 def _release(place: Folder, token: str) -> None:
     try:
-        if json.loads(place.read(LOCK)).get("token") == token:
+        if _token_in(place.read(LOCK)) == token:
             place.delete(LOCK)
-    except (OSError, ValueError, StorageError):
+    except (OSError, StorageError):
         return  # it goes stale
+
+
+def _token_in(document: bytes) -> str | None:
+    try:
+        token: str = json.loads(document)["token"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return token
 
 
 def _tag(put: Any) -> str | None:

@@ -98,6 +98,19 @@ def test_a_lock_is_renewed_while_it_is_held(work: Folder) -> None:
             pass
 
 
+def test_a_renewal_whose_answer_was_lost_is_no_lost_lock(work: Folder) -> None:
+    with locked(work, beat=0.3, stale=3) as hold:
+        # the storage took a renewal of this run, and the run was not told: the tag is another than it knows
+        unanswered = json.dumps(json.loads(work.read(LOCK)) | {"beat": "unanswered"}).encode()
+        work.write(LOCK, unanswered)
+        deadline = time.monotonic() + 20
+        while work.read(LOCK) == unanswered and time.monotonic() < deadline:
+            time.sleep(0.1)
+        hold.check()
+        assert json.loads(work.read(LOCK))["token"] == hold.token and work.read(LOCK) != unanswered
+    assert work.names() == []
+
+
 def test_the_lock_of_a_dead_run_is_taken_over(work: Folder) -> None:
     work.write(LOCK, b'{"owner": "someone on gone:1", "since": "2026-01-01", "token": "x"}')
     with pytest.raises(EngineError, match="someone on gone:1"), locked(work, stale=60):
