@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import shutil
@@ -12,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from eo_pipeline.acquire.sources.base import address, file_of
 from eo_pipeline.cube.smoothing import array_of
 from eo_pipeline.cube.store import NODATA, SCALE, TileStore
-from eo_pipeline.disk import telling_full
+from eo_pipeline.disk import double_folder, replace_folder, restore_folder, telling_full
 from eo_pipeline.engine import code_digest, read_file, write_atomic
 from eo_pipeline.errors import EngineError, RunFolderError
 from eo_pipeline.grid import Block
@@ -46,10 +45,6 @@ from eo_pipeline.storage import Folder
 if TYPE_CHECKING:
     from eo_pipeline.plan import TilePlan
 
-#: Of Linux: AT_FDCWD and RENAME_EXCHANGE.
-_HERE: Final = -100
-_EXCHANGE: Final = 2
-
 
 def assemble(run: SeasonRun) -> RunManifest:
     """Do all stages, write the run folder beside its final place, and move it there.
@@ -64,7 +59,7 @@ def assemble(run: SeasonRun) -> RunManifest:
     """
     plan = run.plan
     partial, folder = plan.partial, plan.folder
-    _restore(folder)
+    restore_folder(folder)
     if folder.exists() and not (folder / "run.json").is_file():
         raise EngineError(
             f"{folder} exists and is no run folder, so it is left alone. Move it away, or choose another "
@@ -81,9 +76,11 @@ def assemble(run: SeasonRun) -> RunManifest:
                 manifest = _fill(run, partial, estimates, series, accuracy)
             sealed = seal(partial, manifest)
             verify(partial)
-            _replace(partial, folder)
+            if run.engine.hold is not None:
+                run.engine.hold.check()  # the products took hours, and another run may be making them now
+            replace_folder(partial, folder)
     except BaseException:
-        _restore(folder)
+        restore_folder(folder)
         shutil.rmtree(partial, ignore_errors=True)
         raise
     return sealed
@@ -384,27 +381,26 @@ def _scene_rows(run: SeasonRun, tile: TilePlan) -> list[dict[str, Any]]:
 
 def rebuild_report(folder: Path) -> bool:
     """Check a run folder and make its report anew; True if the page changed, and the folder was sealed
-    again.
+    again: as a new one, so that whatever stops this leaves the old folder or the new one.
     """
     from eo_pipeline.publish.report import write_report
 
-    manifest = verify(folder)
-    page, whole = folder / "report.html", folder.resolve()
-    kept = whole.with_name(f".{whole.name}.report.{os.getpid()}.partial")
-    with telling_full(page):
-        try:
-            # a copy first: to put it back takes no room
-            shutil.copyfile(page, kept)
-            try:
-                write_report(folder, manifest)
-                if page.read_bytes() == kept.read_bytes():
-                    return False
-                seal(folder, manifest)
-            except BaseException:
-                kept.replace(page)
-                raise
-        finally:
-            kept.unlink(missing_ok=True)
+    whole = folder.resolve()
+    restore_folder(whole)
+    manifest = verify(whole)
+    fresh = whole.with_name(f".{whole.name}.report.{os.getpid()}.partial")
+    shutil.rmtree(fresh, ignore_errors=True)
+    try:
+        with telling_full(folder / "report.html"):
+            double_folder(whole, fresh)
+            page = write_report(fresh, manifest)
+            if page.read_bytes() == (whole / page.name).read_bytes():
+                return False
+            seal(fresh, manifest)
+            replace_folder(fresh, whole)
+    finally:
+        restore_folder(whole)
+        shutil.rmtree(fresh, ignore_errors=True)
     return True
 
 
@@ -445,41 +441,3 @@ def code_identity() -> dict[str, Any]:
     )
     commit = found.stdout.strip() if found.returncode == 0 else "unknown"
     return {"version": version, "commit": commit, "source_sha256": code_digest()}
-
-
-def _replace(fresh: Path, folder: Path) -> None:
-    """Put `fresh` in the place of `folder`; what was there before is removed.
-
-    The two are swapped in one move where kernel and file system can: then one whole folder is there at every
-    moment. Else, on some network file systems, a kill between two moves leaves none; see `_restore`.
-    """
-    if not folder.exists():
-        fresh.rename(folder)
-    elif _swap(fresh, folder):
-        shutil.rmtree(fresh, ignore_errors=True)
-    else:
-        folder.rename(_aside(folder))
-        fresh.rename(folder)
-        shutil.rmtree(_aside(folder), ignore_errors=True)
-
-
-def _swap(one: Path, other: Path) -> bool:
-    """Let two folders change names in one move; False where that is not possible."""
-    try:
-        rename: Any = ctypes.CDLL(None).renameat2  # Linux 3.15, glibc 2.28
-    except (AttributeError, OSError):
-        return False
-    return bool(rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0)
-
-
-def _aside(folder: Path) -> Path:
-    """Where `_replace` puts a run folder while the next one takes its name."""
-    return folder.with_name(f".{folder.name}.old")
-
-
-def _restore(folder: Path) -> None:
-    """Give an earlier run folder its name back, if a kill left `folder` without one."""
-    if folder.exists():
-        shutil.rmtree(_aside(folder), ignore_errors=True)
-    elif _aside(folder).exists():
-        _aside(folder).rename(folder)

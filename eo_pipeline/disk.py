@@ -1,7 +1,8 @@
-"""Files on a local disk that are there whole or not at all, and what is said when the disk is full."""
+"""Files and folders on a local disk that are there whole or not at all, and what is said when it is full."""
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import secrets
@@ -9,12 +10,15 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from eo_pipeline.errors import DiskFullError
 
 #: No room, no quota, and a file that may not grow any more.
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+#: Of Linux: AT_FDCWD and RENAME_EXCHANGE.
+_HERE: Final = -100
+_EXCHANGE: Final = 2
 
 
 def is_full(error: BaseException) -> bool:
@@ -101,3 +105,58 @@ def sync_file(path: Path) -> None:
 
 #: Make a rename in a folder survive a power cut: to the kernel a folder is a file, too.
 sync_folder: Final = sync_file
+
+
+# ---- folders ---------------------------------------------------------------------------------------------
+def double_folder(folder: Path, fresh: Path) -> None:
+    """The same folder once more: its files get second names, which take no room, where there are such."""
+    fresh.mkdir()
+    for path in sorted(folder.rglob("*")):  # a folder before what lies in it
+        target = fresh / path.relative_to(folder)
+        if path.is_dir():
+            target.mkdir()
+            continue
+        try:
+            os.link(path, target)
+        except OSError as error:
+            if is_full(error):
+                raise
+            shutil.copy2(path, target)
+
+
+def replace_folder(fresh: Path, folder: Path) -> None:
+    """Put `fresh` in the place of `folder`; what was there before is removed.
+
+    The two are swapped in one move where kernel and file system can: then one whole folder is there at every
+    moment. Else, on some network file systems, a kill between two moves leaves none; see `restore_folder`.
+    """
+    if not folder.exists():
+        fresh.rename(folder)
+    elif _swap(fresh, folder):
+        shutil.rmtree(fresh, ignore_errors=True)
+    else:
+        folder.rename(_aside(folder))
+        fresh.rename(folder)
+        shutil.rmtree(_aside(folder), ignore_errors=True)
+
+
+def _swap(one: Path, other: Path) -> bool:
+    """Let two folders change names in one move; False where that is not possible."""
+    try:
+        rename: Any = ctypes.CDLL(None).renameat2  # Linux 3.15, glibc 2.28
+    except (AttributeError, OSError):
+        return False
+    return bool(rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0)
+
+
+def _aside(folder: Path) -> Path:
+    """Where `replace_folder` puts a run folder while the next one takes its name."""
+    return folder.with_name(f".{folder.name}.old")
+
+
+def restore_folder(folder: Path) -> None:
+    """Give an earlier run folder its name back, if a kill left `folder` without one."""
+    if folder.exists():
+        shutil.rmtree(_aside(folder), ignore_errors=True)
+    elif _aside(folder).exists():
+        _aside(folder).rename(folder)

@@ -22,7 +22,7 @@ from seasons import TinySeason, make_season
 
 from eo_pipeline.assemble import assemble
 from eo_pipeline.engine import Engine, Progress
-from eo_pipeline.errors import DiskFullError
+from eo_pipeline.errors import DiskFullError, EngineError
 from eo_pipeline.plan import make_plan
 from eo_pipeline.publish.contract import read_estimates, read_series, verify
 from eo_pipeline.run import SeasonRun
@@ -178,6 +178,22 @@ def test_the_last_run_stays_until_the_next_is_complete(
     assert (folder / "run.json").read_bytes() == before
     verify(folder)
     assert sorted(path.name for path in folder.parent.iterdir()) == [".work", "tiny-2026"]
+
+
+def test_a_run_whose_lock_was_lost_at_the_end_replaces_nothing(tmp_path: Path) -> None:
+    season = make_season(tmp_path, size=16, dates=8)
+    folder, _ = run(season)
+    before = (folder / "run.json").read_bytes()
+    season.rewrite('title = "Tiny 2026"', 'title = "New"')
+    with Engine(workers=0) as engine:
+        job = SeasonRun(make_plan(read_season(season.toml)), engine)
+        with pytest.raises(EngineError, match="was lost"), job.alone():
+            job.estimates  # noqa: B018 - every task is done
+            assert engine.hold is not None
+            engine.hold._lost.set()  # as the thread that renews it does
+            assemble(job)
+    assert (folder / "run.json").read_bytes() == before
+    assert not job.plan.partial.exists()
 
 
 def test_growth_against_last_year(tmp_path: Path) -> None:
