@@ -115,8 +115,6 @@ class SeasonRun:
                     if stage not in ("mask", "train"):
                         self.plan.work.delete_tree(f"tasks/{stage}/{tile.name}")
                 store.create(tile.layout)
-            for index in self.plan.season.growth.indices:
-                store.require(tile.layout, array_of(index), "int16", NODATA, steps=True)
             for name, dtype, fill in (
                 (CROP_TYPE, "uint8", CLASS_NODATA),
                 (CONFIDENCE, "uint8", CONFIDENCE_NODATA),
@@ -183,9 +181,10 @@ class SeasonRun:
                 changing[task.tile].update(range(len(task.arguments["steps"])))
         stores = {tile.name: TileStore(self.stages.store(tile)) for tile in self.plan.tiles}
         for name, steps in changing.items():
-            if steps:
-                self._drop_filled(name)
+            if steps:  # readers are told first
                 stores[name].begin(sorted(steps))
+                self._drop("fill", name, FILLED)
+                self._drop("index", name, array_of(""))
         yield
         # every task is done now: also the steps that a run killed before its commit left open are whole
         for store in stores.values():
@@ -208,8 +207,7 @@ class SeasonRun:
                 raise SourceError(
                     f"{self.plan.season.source.root}: not one scene of tile {tile.name} can be used "
                     f"({verdicts[tile.name][0].date}: {verdicts[tile.name][0].reason}). Check "
-                    "[[source.mask]] clear, "
-                    "[source] nodata, scale and offset."
+                    "[[source.mask]] clear, [source] nodata, scale and offset."
                 )
         return verdicts
 
@@ -223,32 +221,49 @@ class SeasonRun:
         """By tile, values of bands that were seen, were filled, and are left; empty where none are filled."""
         tasks = self.stages.fill(self.kept)
         for tile in self.plan.tiles:
-            store = TileStore(self.stages.store(tile))
-            if not tasks:
-                self._drop_filled(tile.name)  # nothing would keep it up to date
-                continue
-            require_filled(store, tile.layout)
-            if len(done_results(own := [t for t in tasks if t.tile == tile.name])) < len(own):
-                store.begin(range(len(tile.layout.steps)))
+            if tasks:
+                require_filled(TileStore(self.stages.store(tile)), tile.layout)
+            else:
+                self._drop("fill", tile.name, FILLED)  # nothing would keep it up to date
         if not tasks:
             return {}
+        with self._rewriting(tasks):
+            results = self._run("fill", tasks)
         counts = {tile.name: dict.fromkeys(("seen", "filled", "left"), 0) for tile in self.plan.tiles}
-        for task, result in zip(tasks, self._run("fill", tasks), strict=True):
+        for task, result in zip(tasks, results, strict=True):
             for name in counts[task.tile]:
                 counts[task.tile][name] += int(result[name])
-        for tile in self.plan.tiles:
-            TileStore(self.stages.store(tile)).commit(range(len(tile.layout.steps)))
         return counts
 
-    def _drop_filled(self, tile: str) -> None:
-        """Take the filled bands out of a cube: they are of other views than it has, or will have."""
-        self.plan.work.delete_tree(f"tasks/fill/{tile}")
-        self.plan.work.delete_tree(f"cube/{tile}.zarr/{FILLED}")
+    @contextmanager
+    def _rewriting(self, tasks: Sequence[Task]) -> Iterator[None]:
+        """Tell readers of the cubes that all steps are in the making, until the tasks are done."""
+        done = done_results(tasks)
+        left = {task.tile for number, task in enumerate(tasks) if number not in done}
+        stores = {tile.name: TileStore(self.stages.store(tile)) for tile in self.plan.tiles}
+        for name in left:
+            stores[name].begin(range(len(stores[name].steps)))
+        yield
+        for store in stores.values():
+            store.commit(store.record().updating)
+
+    def _drop(self, stage: str, tile: str, arrays: str) -> None:
+        """Take what a stage made of other clear views out of a cube; `arrays` is how their names begin."""
+        self.plan.work.delete_tree(f"tasks/{stage}/{tile}")
+        cube = self.plan.work / "cube" / f"{tile}.zarr"
+        for name in (name for name in cube.folders() if name.startswith(arrays)):
+            cube.delete_tree(name)
 
     @functools.cached_property
     def indices(self) -> None:
         """Smoothed indices."""
-        self._run("index", self.stages.index(self.kept))
+        tasks = self.stages.index(self.kept)
+        for tile in self.plan.tiles:
+            store = TileStore(self.stages.store(tile))
+            for index in self.plan.season.growth.indices:
+                store.require(tile.layout, array_of(index), "int16", NODATA, steps=True)
+        with self._rewriting(tasks):
+            self._run("index", tasks)
 
     @functools.cached_property
     def training(self) -> Result | None:
@@ -464,8 +479,7 @@ def _baseline(folder: Path, tile: TilePlan, plan: Plan) -> Baseline:
     if not same:
         raise SourceError(
             f"{folder / curves.path} lies on another grid than tile {tile.name} of this season; growth "
-            "compares pixel "
-            "with pixel. Run the earlier season from rasters on the same grid, or leave it out of baseline."
+            "compares pixel with pixel. Run the earlier season on the same grid, or leave it out of baseline."
         )
     classes = next((r for r in rasters if r.kind == "crop_type"), None)
     earlier = {item.name: item.code for item in manifest.crops}

@@ -128,6 +128,43 @@ def test_a_run_stopped_before_filling_leaves_no_old_values(tmp_path: Path) -> No
     good(*export)
 
 
+def test_curves_smoothed_of_other_views_are_not_given_out(tmp_path: Path) -> None:
+    season, out = make(tmp_path), tmp_path / "x.tif"
+    export = ("cube", "export", season.toml, "--index", "NDVI", "--smoothed", "--out", out)
+    good("ingest", season.toml, "--workers", 0, "--json")
+    assert "has no smoothed NDVI" in refused(*export)  # and not a raster without pixels
+    good("run", season.toml, "--workers", 0, "--json")
+    good(*export)
+    # a new view comes into the cube alone
+    os.utime(sorted(season.scenes.iterdir())[5], (1, 1))
+    good("ingest", season.toml, "--workers", 0, "--json")
+    assert "has no smoothed NDVI" in refused(*export)
+    # while curves are smoothed anew they are mixed
+    job = SeasonRun(make_plan(read_season(season.toml)), Engine(workers=0, on_progress=stop_at("index")))
+    with pytest.raises(KeyboardInterrupt), job.alone():
+        _ = job.indices
+    assert "is being updated" in refused(*export)
+    good("run", season.toml, "--workers", 0, "--json")
+    good(*export)
+
+
+def test_readers_are_told_before_what_they_read_is_taken_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    season, told = make(tmp_path), list[tuple[int, ...]]()
+    good("ingest", season.toml, "--workers", 0, "--json")
+    os.utime(sorted(season.scenes.iterdir())[5], (1, 1))
+    drop = SeasonRun._drop
+
+    def watched(self: SeasonRun, *what: str) -> None:
+        told.append(TileStore(season.root / STORE).record().updating)
+        drop(self, *what)
+
+    monkeypatch.setattr(SeasonRun, "_drop", watched)
+    good("ingest", season.toml, "--workers", 0, "--json")
+    assert told and all(told)
+
+
 def test_while_filled_by_another_rule_a_cube_is_not_whole(tmp_path: Path) -> None:
     season = make(tmp_path)
     good("ingest", season.toml, "--workers", 0, "--json")
