@@ -69,11 +69,12 @@ def fitting_workers(asked: int | None, task_bytes: int) -> int:
     return count
 
 
-def open_local(stack: ExitStack, workers: int, start: int) -> Any:
+def open_local(stack: ExitStack, workers: int, start: int, task_bytes: int) -> Any:
     """A client of a new cluster of single-threaded processes; it ends with `stack`.
 
     `start` of the `workers` are started, the others when `client.cluster.scale` asks for them; each has its
-    share of the memory from the beginning.
+    share of the memory from the beginning, and what `fitting_workers` found for a block at least: this
+    process has grown since.
 
     Raises
     ------
@@ -101,7 +102,7 @@ def open_local(stack: ExitStack, workers: int, start: int) -> Any:
             n_workers=start,
             threads_per_worker=1,
             processes=True,
-            memory_limit=int(available_memory() * _SHARE / workers),
+            memory_limit=max(int(available_memory() * _SHARE / workers), task_bytes),
             dashboard_address="127.0.0.1:0",  # any free port; 8787 may be taken
             host="127.0.0.1",
             silence_logs=logging.CRITICAL,

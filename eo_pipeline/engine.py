@@ -298,7 +298,7 @@ class Engine:
                 self._most = fitting_workers(self.workers, task_bytes)
                 # idle processes cost memory; a later stage with more tasks gets the others
                 start = self._most if self.workers else min(self._most, tasks)
-                self._start(open_local(self._stack, self._most, start), start)
+                self._start(open_local(self._stack, self._most, start, task_bytes), start)
             elif self._threads < min(self._most, tasks):
                 self._threads = min(self._most, tasks)
                 self._client.cluster.scale(self._threads)

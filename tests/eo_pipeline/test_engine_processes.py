@@ -134,6 +134,17 @@ def test_workers_are_as_many_as_memory_holds() -> None:
         fitting_workers(None, 10**15)
 
 
+def test_memory_that_shrinks_while_workers_start_is_no_reason_to_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # what importing Dask takes is gone when the workers are given their share
+    free = iter((2_000_000_000, 1_900_000_000))
+    monkeypatch.setattr("eo_pipeline.cluster.available_memory", lambda: next(free))
+    with Engine() as engine:
+        engine.run("stage", work_tasks(tmp_path, 1), task_bytes=1_750_000_000)
+    assert calls(tmp_path) == [0]
+
+
 def test_workers_that_end_before_they_are_ready_are_told(tmp_path: Path) -> None:
     import dask
 
