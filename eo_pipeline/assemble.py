@@ -310,8 +310,12 @@ def _inputs(run: SeasonRun) -> list[dict[str, Any]]:
             {"role": "radar", "path": file.relative_to(root).as_posix(), **sums.of(file)}
             for file in map(Path, sorted(radar))
         ]
-    if season.source.terrain:
-        rows += [{"role": "dem", "path": file.name, **sums.of(file)} for file in season.source.terrain.dem]
+    terrain = season.source.terrain
+    below = terrain.root if terrain and terrain.provider else None
+    rows += [
+        {"role": "dem", "path": file.relative_to(below).as_posix() if below else file.name, **sums.of(file)}
+        for file in run.plan.dem
+    ]
     named = {
         "samples": season.classify.samples if season.classify else None,
         "sample_table": season.classify.sample_table if season.classify else None,

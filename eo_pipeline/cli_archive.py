@@ -104,6 +104,12 @@ kind = "planetary-computer"
 url = "{url}/pc/api/stac/v1"
 root = "data"
 
+# Elevation, from the same or from Earth Search, where `eo simulate` left its dem.tif beside the folder
+[source.terrain]
+kind = "planetary-computer"
+url = "{url}/pc/api/stac/v1"
+root = "data"
+
 # DHuS: EO_DHUS_USERNAME={user} EO_DHUS_PASSWORD={password}
 [source]
 kind = "dhus"

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from enum import Enum
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -20,8 +21,9 @@ from eo_pipeline.errors import EOPipelineError
 if TYPE_CHECKING:
     from eo_pipeline.acquire.accounts import FetchProgress
     from eo_pipeline.acquire.completeness import Completeness, DekadReport
-    from eo_pipeline.acquire.fetch import FetchOptions, FetchPlan
+    from eo_pipeline.acquire.fetch import Fetcher, FetchOptions, FetchPlan
     from eo_pipeline.acquire.products import Archive
+    from eo_pipeline.acquire.transport import Transport
     from eo_pipeline.season import Season
 
 _EPILOG = (
@@ -59,7 +61,8 @@ def fetch(
 ) -> None:
     """Fetch the scenes of a season (下载影像): scene classification first, cloudy scenes never.
 
-    With [source.radar] kind = "planetary-computer" the passes of Sentinel-1 come too, cut to the region.
+    With [source.radar] kind = "planetary-computer" the passes of Sentinel-1 come too, cut to the region; with
+    [source.terrain] kind = "earth-search" or "planetary-computer" the elevation model under it.
     What lies in [source] root is kept and not fetched again; a run may be stopped at any moment and given
     again. In the end a table says for each tile and dekad (旬) what is there, what is missing, and why.
 
@@ -78,18 +81,18 @@ def fetch(
     plans: dict[_Words, FetchPlan] = {}
     results: dict[_Words, Completeness] = {}
     with _told():
-        from eo_pipeline.acquire.sources.registry import open_archives, open_radar
+        from eo_pipeline.acquire.sources.registry import open_archives
 
         season = read_season(season_file)
         transport = Transport(limits=Limits(bytes_per_s=rate))
-        archives, radar = (ask(season, transport=transport) for ask in (open_archives, open_radar))
+        archives, beside = open_archives(season, transport=transport), _beside(season, transport)
         options = FetchOptions(workers=workers, max_bytes=None if max_gb is None else int(max_gb * 1e9))
         if dry_run:
-            plans = _plan(season, archives, radar, rate, options)
+            plans = _plan(season, archives, beside, rate, options)
             results = {words: plan.completeness for words, plan in plans.items()}
         else:
             with bytes_bar(quiet=as_json) as on_progress:
-                results = _fetch(season, archives, radar, on_progress, options)
+                results = _fetch(season, archives, beside, on_progress, options)
         _need_scenes(season, results.get(_Words.SENTINEL2))
     if as_json:
         typer.echo(json.dumps(_document(plans, results), ensure_ascii=False, indent=2, allow_nan=False))
@@ -113,43 +116,58 @@ class _Words(Enum):
     SENTINEL2 = ("scenes", "tile", "for clouds")
     LEVEL1C = ("Level-1C products", "tile", "")
     SENTINEL1 = ("passes of Sentinel-1", "direction", "as they show nothing of the region")
+    HEIGHTS = ("cells of the elevation model", "cell", "")
 
 
 _OF_COLLECTION: Final = {
     "sentinel-2-l2a": _Words.SENTINEL2,
     "sentinel-2-l1c": _Words.LEVEL1C,
     "sentinel-1-rtc": _Words.SENTINEL1,
+    "cop-dem-glo-30": _Words.HEIGHTS,
 }
+
+
+def _beside(season: Season, transport: Transport) -> dict[_Words, Callable[..., Fetcher]]:
+    """What the season fetches beside Sentinel-2, and what makes its fetcher of options."""
+    from eo_pipeline.acquire.season_fetch import radar_fetcher, terrain_fetcher
+    from eo_pipeline.acquire.sources.registry import open_radar, open_terrain
+
+    found: dict[_Words, Callable[..., Fetcher]] = {}
+    if radar := open_radar(season, transport=transport):
+        found[_Words.SENTINEL1] = partial(radar_fetcher, season, radar)
+    if terrain := open_terrain(season, transport=transport):
+        found[_Words.HEIGHTS] = partial(terrain_fetcher, season, terrain)
+    return found
 
 
 def _plan(
     season: Season,
     archives: Sequence[Archive],
-    radar: Sequence[Archive],
+    beside: Mapping[_Words, Callable[..., Fetcher]],
     rate: float | None,
     options: FetchOptions,
 ) -> dict[_Words, FetchPlan]:
-    from eo_pipeline.acquire.season_fetch import level1c_fetcher, radar_fetcher, scene_fetcher
+    from eo_pipeline.acquire.season_fetch import level1c_fetcher, scene_fetcher
 
     plans: dict[_Words, FetchPlan] = {}
-    if archives or not radar:
+    if archives or not beside:
         scenes = scene_fetcher(season, archives, options=options).plan(bytes_per_s=rate)
         plans[_Words.SENTINEL2] = scenes
         if level1c := level1c_fetcher(season, archives, scenes.completeness, options=options):
             plans[_Words.LEVEL1C] = level1c.plan(bytes_per_s=rate)
-    if radar:
-        plans[_Words.SENTINEL1] = radar_fetcher(season, radar, options=options).plan(bytes_per_s=rate)
+    for words, fetcher in beside.items():
+        plans[words] = fetcher(options=options).plan(bytes_per_s=rate)
     return plans
 
 
 def _fetch(
     season: Season,
     archives: Sequence[Archive],
-    radar: Sequence[Archive],
+    beside: Mapping[_Words, Callable[..., Fetcher]],
     on_progress: Callable[[FetchProgress], None],
     options: FetchOptions,
 ) -> dict[_Words, Completeness]:
-    from eo_pipeline.acquire.season_fetch import level1c_fetcher, radar_fetcher, scene_fetcher
+    from eo_pipeline.acquire.season_fetch import level1c_fetcher, scene_fetcher
     from eo_pipeline.scenes.proofs import prover
 
     results: dict[_Words, Completeness] = {}
@@ -160,14 +178,14 @@ def _fetch(
         spent = sum(result.fetched_bytes for result in results.values())
         return replace(options, max_bytes=max(0, options.max_bytes - spent))
 
-    if archives or not radar:
+    if archives or not beside:
         prove = prover(season.source.root)
         scenes = scene_fetcher(season, archives, prove=prove, options=options).run(on_progress)
         results[_Words.SENTINEL2] = scenes
         if level1c := level1c_fetcher(season, archives, scenes, options=left()):
             results[_Words.LEVEL1C] = level1c.run(on_progress)
-    if radar:
-        results[_Words.SENTINEL1] = radar_fetcher(season, radar, options=left()).run(on_progress)
+    for words, fetcher in beside.items():
+        results[words] = fetcher(options=left()).run(on_progress)
     return results
 
 
@@ -192,13 +210,14 @@ def _need_scenes(season: Season, result: Completeness | None) -> None:
 
 
 def _document(plans: Mapping[_Words, FetchPlan], results: Mapping[_Words, Completeness]) -> dict[str, object]:
-    """For --json: what is told of Sentinel-2, and below `level1c` and `radar` the same of these."""
+    """For --json: what is told of Sentinel-2, and below `level1c`, `radar` and `terrain` the same of them."""
     told: dict[_Words, dict[str, Any]] = {
         words: result.as_dict() | ({"plan": _plan_facts(plans[words])} if words in plans else {})
         for words, result in results.items()
     }
     document: dict[str, Any] = told.get(_Words.SENTINEL2, {})
-    for key, words in (("level1c", _Words.LEVEL1C), ("radar", _Words.SENTINEL1)):
+    keys = {"level1c": _Words.LEVEL1C, "radar": _Words.SENTINEL1, "terrain": _Words.HEIGHTS}
+    for key, words in keys.items():
         if words in told:
             document[key] = told[words]
     return document | {"complete": all(result.complete for result in results.values())}
@@ -303,6 +322,12 @@ def _print_table(result: Completeness, words: _Words, *, planned: bool, every: b
     from rich.table import Table
 
     what, group, _ = words.value
+    for note in result.notes:
+        typer.echo(f"Note: {note}", err=True)
+    if not result.dekads:
+        states = ", ".join(f"{s.tile} {'here' if s.state == 'done' else s.state}" for s in result.scenes)
+        typer.echo(f"{what[0].upper() + what[1:]}: {states or 'none'}")
+        return
     table = Table(title=f"{what[0].upper() + what[1:]} per {group} and dekad (旬)", title_justify="left")
     left_out = "cloudy" if words is _Words.SENTINEL2 else "left out"
     names = ("found", "here", left_out, "failed", "quarantined", "to fetch" if planned else "missing")
@@ -324,8 +349,6 @@ def _print_table(result: Completeness, words: _Words, *, planned: bool, every: b
     for tile, count in Counter(row.tile for row in empty).items():
         days = ", ".join(str(row.start) for row in empty if row.tile == tile)
         console.print(f"{tile}: nothing usable in {count} dekads: {days}", highlight=False, soft_wrap=True)
-    for note in result.notes:
-        typer.echo(f"Note: {note}", err=True)
 
 
 def _figures(row: DekadReport) -> tuple[int, ...]:

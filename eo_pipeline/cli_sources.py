@@ -66,7 +66,12 @@ def sources(
 ) -> None:
     """Show which archives are set up, where their credentials come from, and whether they answer."""
     with _told():
-        from eo_pipeline.acquire.sources.registry import known_sources, open_archives, open_radar
+        from eo_pipeline.acquire.sources.registry import (
+            known_sources,
+            open_archives,
+            open_radar,
+            open_terrain,
+        )
         from eo_pipeline.acquire.transport import Limits, Transport
         from eo_pipeline.season import read_season
 
@@ -76,8 +81,8 @@ def sources(
         )
         if season is not None:
             read = read_season(season)
-            archives = open_archives(read, transport=transport)
-            archives += open_radar(read, transport=transport)
+            openers = (open_archives, open_radar, open_terrain)
+            archives = [archive for ask in openers for archive in ask(read, transport=transport)]
             if not archives:
                 raise ArchiveError(f"{season} reads a folder of rasters; it has no archive to test.")
             rows = _check_all(archives)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from eo_pipeline.acquire.heights import elevation_model
 from eo_pipeline.acquire.sources.base import Scene, Tile, scene_token
 from eo_pipeline.cube.climatology import Climatology, dekad_of_year, in_last_year, store_of
 from eo_pipeline.cube.gaps import fill_bytes
@@ -90,7 +91,7 @@ class Plan:
     """A run before it starts. `bands` are the cube's; `features` and `indices` are made of them.
 
     `skipped` are products that were found and are not used: quarantined, unreadable, or an older processing
-    of one that is.
+    of one that is. `dem` are the files of the elevation model.
     """
 
     season: Season
@@ -98,6 +99,7 @@ class Plan:
     bands: tuple[str, ...]
     steps: tuple[TimeStep, ...]
     skipped: tuple[SkippedProduct, ...]
+    dem: tuple[Path, ...] = ()
 
     @property
     def work(self) -> Folder:
@@ -162,7 +164,7 @@ class Plan:
         per_pixel += len(self.steps) * 2 * 3 * len(self.season.growth.indices) + 10
         if self.season.source.radar:
             per_pixel += len(self.steps) * (2 * len(CHANNELS) + 2)
-        if self.season.source.terrain:
+        if self.dem:
             per_pixel += 2 * len(GROUND)
         if self.season.fill:
             per_pixel += len(self.steps) * 2 * len(self.bands)
@@ -207,6 +209,7 @@ def make_plan(
     else:
         steps = native_steps([scene.date for tile in tiles for scene in tile.scenes])
     radar = find_passes(season, tiles)
+    dem = elevation_model(season)
     plans = []
     for tile in tiles:
         own = steps if season.step == "dekad" else native_steps([scene.date for scene in tile.scenes])
@@ -220,7 +223,7 @@ def make_plan(
                 tuple(map(scene_token, tile.scenes)),
                 radar.passes[tile.name],
                 _usual(season, layout),
-                reach_of(season.source.terrain.dem, tile.grid) if season.source.terrain else None,
+                reach_of(dem, tile.grid) if dem else None,
             )
         )
     if season.classify and len({item.layout.steps for item in plans}) > 1:
@@ -233,7 +236,7 @@ def make_plan(
     if radar.simulated or (isinstance(source, SentinelSource) and source.simulated):
         # products that are no observations make no real season, whatever its file says
         season = replace(season, simulated=True)
-    return Plan(season, tuple(plans), bands, steps, skipped)
+    return Plan(season, tuple(plans), bands, steps, skipped, dem)
 
 
 def _check_features(season: Season, bands: tuple[str, ...]) -> None:
@@ -316,7 +319,7 @@ def _tile_bytes(item: TilePlan, plan: Plan) -> int:
         else 0,
         ingest_bytes(busiest, bands, reading),
         radar_bytes(reading) if plan.season.source.radar else 0,
-        terrain_bytes(making) if plan.season.source.terrain else 0,
+        terrain_bytes(making) if plan.dem else 0,
         screen_bytes(steps, len(tested_bands(plan.bands)), making),
         fill_bytes(steps, making) if plan.season.fill else 0,
         growth_bytes(steps, making) if item.usual else 0,

@@ -16,8 +16,8 @@ from eo_pipeline.acquire.observations import Observation, choose
 from eo_pipeline.acquire.products import Archive, Query
 from eo_pipeline.acquire.screening import read_region, tiles_of
 from eo_pipeline.acquire.searching import Search
-from eo_pipeline.acquire.season_fetch import level1c_fetcher, radar_fetcher, scene_fetcher
-from eo_pipeline.acquire.sources.registry import open_archives, open_radar
+from eo_pipeline.acquire.season_fetch import level1c_fetcher, radar_fetcher, scene_fetcher, terrain_fetcher
+from eo_pipeline.acquire.sources.registry import open_archives, open_radar, open_terrain
 from eo_pipeline.acquire.transport import Transport
 from eo_pipeline.errors import ArchiveError, told_by
 from eo_pipeline.scenes.items import read_remote
@@ -43,8 +43,8 @@ def acquire(
     fetch : bool
         Ask the archive for what is new; False takes what is on disk.
     on_result : callable, optional
-        Told what came and what did not, of Sentinel-2, its Level 1C and Sentinel-1, each where an archive is
-        named for it; a scene that could not be had is no error.
+        Told what came and what did not, of Sentinel-2, its Level 1C, Sentinel-1 and the elevation model, each
+        where an archive is named for it; a scene that could not be had is no error.
     on_note : callable, optional
         Told, in a line each, where products are read in windows if not at the first source.
 
@@ -75,6 +75,8 @@ def acquire(
                 results.append(level1c.run(on_progress))
         if fetch and (radar := open_radar(season, transport=transport)):
             results.append(radar_fetcher(season, radar).run(on_progress))
+        if fetch and (terrain := open_terrain(season, transport=transport)):
+            results.append(terrain_fetcher(season, terrain).run(on_progress))
         if on_result is not None:
             for result in results:
                 on_result(result)

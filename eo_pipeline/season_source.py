@@ -78,9 +78,14 @@ class RadarSpec:
 
 @dataclass(frozen=True, slots=True)
 class TerrainSpec:
-    """The files of the season's elevation model."""
+    """The season's elevation model: the files `dem`, or with a `provider` the cells of Copernicus DEM GLO-30
+    that are fetched below `root`. `url` is the provider's address where it is not the public one.
+    """
 
-    dem: tuple[Path, ...]
+    dem: tuple[Path, ...] = ()
+    root: Path = Path()
+    provider: str = ""
+    url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +116,10 @@ class SourceSpec:
     @property
     def archives(self) -> bool:
         """Whether anything is fetched, or read at an archive."""
-        return bool((self.sentinel and self.sentinel.providers) or (self.radar and self.radar.provider))
+        beside = (self.radar, self.terrain)
+        return bool(
+            (self.sentinel and self.sentinel.providers) or any(spec and spec.provider for spec in beside)
+        )
 
     @property
     def mask_bands(self) -> tuple[str, ...]:
@@ -294,7 +302,15 @@ def _url(table: Table) -> str:
 def _terrain(file: Path, source: Table) -> TerrainSpec | None:
     if "terrain" not in source.values:
         return None
-    table = Table(file, "source.terrain", source.values["terrain"], ("dem",))
+    table = Table(file, "source.terrain", source.values["terrain"], ("kind", "dem", "root", "url"))
+    kind = table.choice("kind", ("file", "earth-search", "planetary-computer"), "file")
+    for key in ("root", "url") if kind == "file" else ("dem",):
+        if key in table.values:
+            other = '"earth-search" or "planetary-computer"' if kind == "file" else '"file"'
+            raise table.fail(key, f"is for kind = {other}; set that, or leave the line out.")
+    if kind != "file":
+        root = cast(Path, table.place("root", must_exist=False))
+        return TerrainSpec(root=root, provider=kind, url=table.text("url", ""))
     text = table.text("dem")
     if not glob.has_magic(text):
         return TerrainSpec((cast(Path, table.place("dem")),))

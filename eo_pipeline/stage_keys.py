@@ -78,8 +78,7 @@ class StageKeys:
         return task_key("radar", where, (step.start, step.end), tokens)
 
     def terrain_key(self, tile: TilePlan, block: Block) -> str:
-        spec = self.plan.season.source.terrain
-        files = [stamp(str(path)) for path in spec.dem] if spec else []
+        files = [stamp(str(path)) for path in self.plan.dem]
         stamps = [(item.path, item.bytes, item.mtime_ns) for item in files]
         return task_key("terrain", repr(block), repr(tile.tile.grid), stamps)
 

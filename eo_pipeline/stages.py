@@ -160,12 +160,11 @@ class Stages(StageKeys):
 
     def terrain(self) -> list[Task]:
         """One task a block: height, slope and aspect. None where the season names no elevation model."""
-        spec = self.plan.season.source.terrain
-        if spec is None:
+        if not self.plan.dem:
             return []
 
         def arguments(tile: TilePlan, block: Block) -> Mapping[str, Any]:
-            return {"block": block, "grid": tile.tile.grid, "dem": spec.dem, "store": self.store(tile)}
+            return {"block": block, "grid": tile.tile.grid, "dem": self.plan.dem, "store": self.store(tile)}
 
         return self._tasks("terrain", terrain_block, self.terrain_key, arguments)
 

@@ -147,7 +147,8 @@ class Accounts:
             day = date.fromisoformat(row.sensed[:10])
             if row.state == "screened-out" and row.blocked is not None and row.region != self._region:
                 continue
-            if query.start <= day <= query.end and (not query.tiles or row.tile in query.tiles):
+            within = query.timeless or query.start <= day <= query.end
+            if within and (not query.tiles or row.tile in query.tiles):
                 yield SceneReport(
                     row.tile, day, row.name, row.source, row.state, row.reason, row.blocked, row.bytes,
                     row.observation,
@@ -179,7 +180,7 @@ class Accounts:
         return Completeness(
             query.collection,
             scenes,
-            by_dekad(scenes, query.start, query.end, query.tiles),
+            () if query.timeless else by_dekad(scenes, query.start, query.end, query.tiles),
             self.bytes_done,
             (*notes, *self.notes),
             sources,

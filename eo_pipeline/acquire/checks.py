@@ -236,6 +236,35 @@ def _check_raster(path: Path) -> Means:
         raise DamagedError(f"{path.name} cannot be decoded ({error}). It is fetched again.") from None
 
 
+def check_frame(raster: Any, told: Mapping[str, Any], name: str) -> None:
+    """Hold CRS, size and place of a raster against what its STAC item says of them (`told`, its properties).
+
+    Raises
+    ------
+    DamagedError
+        It is another raster; `name` is how the message calls it.
+    """
+    facts = {
+        "proj:epsg": [raster.crs.to_epsg() if raster.crs else None],
+        "proj:shape": list(raster.shape),
+        "proj:transform": list(raster.transform)[:6],
+    }
+    for key, fact in facts.items():
+        if (said := told.get(key)) is None:
+            continue
+        listed = list(said)[: len(fact)] if isinstance(said, list | tuple) else [said]
+        # makers round; a tenth of a metre is nothing
+        if listed != fact and not (key == "proj:transform" and _near(listed, fact)):
+            raise DamagedError(
+                f"{name} has {key} {fact if len(fact) > 1 else fact[0]}, its item says {said}. Fetch it "
+                "again later."
+            )
+
+
+def _near(one: list[Any], two: list[float]) -> bool:
+    return len(one) == len(two) and all(abs(a - b) < 1e-6 for a, b in zip(one, two, strict=True))
+
+
 def _blocks(raster: Any) -> Iterator[tuple[int, int]]:
     """Offset and size of every block of a GeoTIFF that was written, overviews included."""
     for band in raster.indexes:

@@ -46,9 +46,10 @@ class Product:
     """One observation as a source offers it.
 
     `name` is its folder on disk: "S2A_MSIL2A_….SAFE", or the item's id where the source serves single
-    rasters. `tile` is the MGRS tile ("48SXD"), empty for Sentinel-1. `sensed` is in UTC. `footprint` is WKT
-    in longitude and latitude. `baseline` ("05.10") and `direction` are empty where unknown. `properties` are
-    the source's own words: what the proof of the offset and the record of a run are made of.
+    rasters. `tile` is the MGRS tile ("48SXD"), of an elevation model the cell ("N35E105"), empty for
+    Sentinel-1. `sensed` is in UTC. `footprint` is WKT in longitude and latitude. `baseline` ("05.10") and
+    `direction` are empty where unknown. `properties` are the source's own words: what the proof of the offset
+    and the record of a run are made of.
     """
 
     source: str
@@ -118,6 +119,11 @@ class Query:
     end: date
     tiles: tuple[str, ...] = ()
     max_cloud: float | None = None
+
+    @property
+    def timeless(self) -> bool:
+        """Whether it asks for what does not change with the season, so that its period says nothing."""
+        return self.collection == "cop-dem-glo-30"
 
 
 @dataclass(frozen=True, slots=True)

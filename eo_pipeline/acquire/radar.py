@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from eo_pipeline.acquire.checks import DamagedError, verify
+from eo_pipeline.acquire.checks import DamagedError, check_frame, verify
 from eo_pipeline.acquire.download import beside, locked, write_whole, writing
 from eo_pipeline.acquire.folders import check_names, read_mark, write_mark
 from eo_pipeline.acquire.ledger import FileRow, Ledger
@@ -220,19 +220,7 @@ def _check(raster: Any, product: Product, file: RemoteFile) -> None:
     DamagedError
         It is another, or none that can be used.
     """
-    told = product.properties
-    facts = {
-        "proj:epsg": raster.crs.to_epsg() if raster.crs else None,
-        "proj:shape": list(raster.shape),
-        "proj:transform": list(raster.transform)[:6],
-    }
-    for name, fact in facts.items():
-        said = told.get(name)
-        said = list(said)[: len(fact)] if isinstance(said, list | tuple) and isinstance(fact, list) else said
-        if said is not None and said != fact:
-            raise DamagedError(
-                f"{product.name}: {file.path} has {name} {fact}, its item says {said}. Fetch it again later."
-            )
+    check_frame(raster, product.properties, f"{product.name}: {file.path}")
     if raster.crs is None or raster.dtypes[0] not in ("float32", "float64"):
         raise DamagedError(
             f"{product.name}: {file.path} holds no backscatter ({raster.dtypes[0]}, CRS {raster.crs}). Fetch "

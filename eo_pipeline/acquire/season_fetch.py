@@ -1,5 +1,6 @@
 """What a season wants of its archives: Sentinel-2 for `[source]`, Level 1C of the same scenes for
-`[source.clouds]`, Sentinel-1 for `[source.radar]`. Each function makes a `Fetcher`, to plan or to run.
+`[source.clouds]`, Sentinel-1 for `[source.radar]`, heights for `[source.terrain]`. Each function makes a
+`Fetcher`, to plan or to run.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from collections.abc import Sequence
 
 from eo_pipeline.acquire.completeness import Completeness
 from eo_pipeline.acquire.fetch import Fetcher, FetchOptions
+from eo_pipeline.acquire.heights import HEIGHTS, WantedCells, area_of, cells_of
 from eo_pipeline.acquire.products import Archive, Query
 from eo_pipeline.acquire.radar import COLLECTION, WantedPasses
 from eo_pipeline.acquire.screening import read_region, tiles_of
@@ -105,3 +107,22 @@ def radar_fetcher(
         raise SeasonFileError(f"{season.path} has no table [source.radar]; there is no Sentinel-1 to fetch.")
     query = Query(COLLECTION, region.wkt, season.start, season.end)
     return Fetcher(archives, root=spec.root, query=query, wanted=WantedPasses(region), options=options)
+
+
+def terrain_fetcher(
+    season: Season, archives: Sequence[Archive], *, options: FetchOptions | None = None
+) -> Fetcher:
+    """Brings the cells of the elevation model under a season's region to `[source.terrain] root`.
+
+    Raises
+    ------
+    SeasonFileError
+        The season's `[source.terrain]` names nothing to fetch, or it has no region.
+    """
+    spec, region = season.source.terrain, read_region(season.region)
+    if spec is None or not spec.provider:
+        raise SeasonFileError(
+            f"{season.path}: [source.terrain] names no archive; there is no elevation model to fetch."
+        )
+    query = Query(HEIGHTS, area_of(region).wkt, season.start, season.end, cells_of(region))
+    return Fetcher(archives, root=spec.root, query=query, wanted=WantedCells(region), options=options)

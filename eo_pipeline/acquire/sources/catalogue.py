@@ -210,7 +210,7 @@ class Asked:
         level = read_name(product.name).level
         if level and level != _LEVELS.get(query.collection, level):
             return False
-        if query.collection != "cop-dem-glo-30" and not query.start <= product.sensed.date() <= query.end:
+        if not query.timeless and not query.start <= product.sensed.date() <= query.end:
             return False
         if query.tiles and product.tile and product.tile not in query.tiles:
             return False

@@ -22,6 +22,7 @@ from eo_pipeline.acquire.sources.stac import PRESETS, StacArchive
 from eo_pipeline.acquire.transport import Basic, Bearer, KeycloakToken, Transport
 from eo_pipeline.errors import ArchiveError, SeasonFileError
 from eo_pipeline.season import Season
+from eo_pipeline.season_source import RadarSpec, TerrainSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +46,9 @@ _KNOWN: Final = (
     ),
     KnownSource(
         "earth-search",
-        "Element 84 on AWS: cloud-optimised rasters without an account",
+        "Element 84 on AWS: cloud-optimised rasters and elevation without an account",
         PRESETS["earth-search"].url,
-        ("sentinel-2-l2a",),
+        ("sentinel-2-l2a", "cop-dem-glo-30"),
         "",
     ),
     KnownSource(
@@ -112,7 +113,25 @@ def open_radar(
     ArchiveError
         As `open_archives`.
     """
-    spec = season.source.radar
+    return _beside(season.source.radar, transport, environment)
+
+
+def open_terrain(
+    season: Season, *, transport: Transport, environment: Mapping[str, str] | None = None
+) -> tuple[Archive, ...]:
+    """The archive a season's elevation model is fetched from; none for files, or without `[source.terrain]`.
+
+    Raises
+    ------
+    ArchiveError
+        As `open_archives`.
+    """
+    return _beside(season.source.terrain, transport, environment)
+
+
+def _beside(
+    spec: RadarSpec | TerrainSpec | None, transport: Transport, environment: Mapping[str, str] | None
+) -> tuple[Archive, ...]:
     if spec is None or not spec.provider:
         return ()
     return (open_archive(spec.provider, transport=transport, url=spec.url, environment=environment),)

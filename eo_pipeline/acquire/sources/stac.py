@@ -55,7 +55,8 @@ class StacPreset:
 
 PRESETS: Final[Mapping[str, StacPreset]] = {
     "earth-search": StacPreset(
-        "https://earth-search.aws.element84.com/v1", {"sentinel-2-l2a": "sentinel-2-l2a"}
+        "https://earth-search.aws.element84.com/v1",
+        {name: name for name in ("sentinel-2-l2a", "cop-dem-glo-30")},
     ),
     "earth-search-c1": StacPreset(
         "https://earth-search.aws.element84.com/v1", {"sentinel-2-l2a": "sentinel-2-c1-l2a"}
@@ -352,9 +353,8 @@ class StacArchive:
 
     def _batches(self, query: Query, collection: str) -> Iterator[list[Product]]:
         area = plain_area(query.geometry)
-        # an elevation model was not sensed in the season; and a granule's time may lie some minutes after
-        # the start of its data take, by which it belongs to a day
-        periods: Any = [None] if query.collection == "cop-dem-glo-30" else _later(windows(query, months=1))
+        # a granule's time may lie some minutes after the start of its data take, by which it belongs to a day
+        periods: Any = [None] if query.timeless else _later(windows(query, months=1))
         max_cloud = query.max_cloud if query.collection == "sentinel-2-l2a" else None
         for window in periods:
             items = self._search.items(collection, area, window, max_cloud=max_cloud)

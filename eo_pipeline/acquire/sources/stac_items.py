@@ -36,6 +36,10 @@ _METADATA: Final[Mapping[str, tuple[str, str]]] = {
     "safe_manifest": ("manifest", "manifest.safe"),
 }
 _RADAR: Final = ("vv", "vh", "hh", "hv")
+#: A cell of Copernicus DEM by its south-western corner in whole degrees.
+_CELL: Final = re.compile(r"Copernicus_DSM_COG_10_([NS]\d{2})_00_([EW]\d{3})_00_DEM")
+#: Buckets that bill no reader and need no account, by their address over https.
+_OPEN: Final = {"s3://copernicus-dem-30m/": "https://copernicus-dem-30m.s3.eu-central-1.amazonaws.com/"}
 _KEPT: Final = (
     "s2:", "earthsearch:", "proj:", "view:", "sat:", "sar:", "s1:", "mgrs:", "grid:", "processing:",
     "eo:cloud_cover", "eo:snow_cover", "platform", "datetime", "created", "updated", "sentinel:", "product:",
@@ -83,7 +87,7 @@ def product_of_item(item: Mapping[str, Any], *, source: str, collection: Collect
         id=name,
         name=name,
         collection=collection,
-        tile=_tile(properties) or told.tile,
+        tile=_tile(properties) or told.tile or _cell(name),
         sensed=told.sensed or read_time(taken, source=source),
         footprint=footprint_of(item.get("geometry")),
         baseline=baseline,
@@ -106,6 +110,11 @@ def _tile(properties: Mapping[str, Any]) -> str:
         properties.get(f"mgrs:{part}") for part in ("utm_zone", "latitude_band", "grid_square")
     )
     return f"{int(zone):02d}{band}{square}" if zone and band and square else ""
+
+
+def _cell(name: str) -> str:
+    found = _CELL.fullmatch(name)
+    return found[1] + found[2] if found else ""
 
 
 def _self(item: Mapping[str, Any]) -> str:
@@ -184,13 +193,16 @@ def _gsd(asset: Mapping[str, Any]) -> float:
 
 
 def _web(asset: Mapping[str, Any], base: str) -> str:
-    """The address over https; empty where the file is only in a bucket, which bills the reader."""
+    """The address over https; empty where the file is only in a bucket that bills the reader."""
     alternate = asset.get("alternate") or {}
     https = alternate.get("https") or {} if isinstance(alternate, Mapping) else {}
-    for href in (str(asset.get("href") or ""), str(https.get("href") or "")):
-        if href.startswith(("http://", "https://")):
-            return href
     href = str(asset.get("href") or "")
+    for bucket, address in _OPEN.items():
+        if href.startswith(bucket):
+            return address + href.removeprefix(bucket)
+    for found in (href, str(https.get("href") or "")):
+        if found.startswith(("http://", "https://")):
+            return found
     if href and "://" not in href and base.startswith(("http://", "https://")):
         return urljoin(base, href)
     return ""

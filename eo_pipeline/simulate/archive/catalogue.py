@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import threading
 import uuid
@@ -18,7 +19,7 @@ import shapely.geometry
 
 from eo_pipeline.errors import ArchiveError
 
-Collection = Literal["sentinel-2-l2a", "sentinel-2-l1c", "sentinel-1-grd", "sentinel-1-rtc"]
+Collection = Literal["sentinel-2-l2a", "sentinel-2-l1c", "sentinel-1-grd", "sentinel-1-rtc", "cop-dem-glo-30"]
 
 _SPACE: Final = uuid.UUID("6f1f6f0e-53d5-5d2c-9d0e-5a1f0f0c7a11")
 _S2_NAME: Final = re.compile(
@@ -34,6 +35,9 @@ _BAND_FILE: Final = re.compile(r"_(?P<band>B\d[\dA]|SCL|AOT|WVP|TCI)_(?P<metres>
 _POLARISATIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "SH": ("HH",), "SV": ("VV",), "DH": ("HH", "HV"), "DV": ("VV", "VH"),
 }  # fmt: skip
+#: A pixel of a cell of the elevation model in degrees, and the date all cells bear.
+CELL_PIXEL: Final = 1 / 3600
+_CELLS_MADE: Final = datetime(2021, 4, 22, tzinfo=UTC)
 #: How the relative orbit follows from the absolute one: 175 orbits a cycle, one shift a satellite.
 _S1_SHIFT: Final = {"S1A": 73, "S1B": 27, "S1C": 172, "S1D": 0}
 
@@ -100,7 +104,8 @@ class Record:
 
 
 class Catalogue:
-    """The products below a folder; looked for again when it changes.
+    """The products below a folder, and cells of the elevation model `dem.tif` in it or beside it; looked for
+    again when it changes.
 
     Raises
     ------
@@ -142,6 +147,9 @@ class Catalogue:
                 by_id[record.id] = record
             self._by_id = by_id
             self._sorted = tuple(sorted(records, key=lambda r: (r.start, r.name)))
+            places = (self.folder / "dem.tif", self.folder.parent / "dem.tif")
+            dem = next((path for path in places if path.is_file()), None)
+            self._cells = tuple(_cells(dem)) if dem else ()
 
     @property
     def records(self) -> tuple[Record, ...]:
@@ -154,7 +162,7 @@ class Catalogue:
 
     def of(self, collection: Collection) -> tuple[Record, ...]:
         """Products of one collection."""
-        return tuple(record for record in self._sorted if record.collection == collection)
+        return tuple(record for record in (*self._sorted, *self._cells) if record.collection == collection)
 
 
 def _products(folder: Path) -> Iterator[tuple[Path, Path]]:
@@ -354,3 +362,29 @@ def _radar_item(path: Path, head: Path) -> Record:
         polarisations=tuple(properties.get("sar:polarizations", ())),
         item=item,
     )
+
+
+def _cells(dem: Path) -> Iterator[Record]:
+    """The heights of a file as cells of one degree, named and laid out as those of Copernicus DEM GLO-30."""
+    import rasterio
+    from rasterio.errors import RasterioError
+    from rasterio.warp import transform_bounds
+
+    try:
+        with rasterio.Env(), rasterio.open(dem) as raster:
+            bounds = transform_bounds(raster.crs, "EPSG:4326", *raster.bounds, densify_pts=21)
+    except (RasterioError, AttributeError) as error:
+        raise ArchiveError(f"{dem} cannot be served as heights ({error}). Make it again.") from error
+    west, south, east, north = (math.floor(value) for value in bounds)
+    for lat in range(south, north + 1):
+        for lon in range(west, east + 1):
+            corner = f"{'S' if lat < 0 else 'N'}{abs(lat):02d}_00_{'W' if lon < 0 else 'E'}{abs(lon):03d}_00"
+            name = f"Copernicus_DSM_COG_10_{corner}_DEM"
+            # half a pixel aside: heights are those of whole seconds
+            left, top = lon - CELL_PIXEL / 2, lat + 1 + CELL_PIXEL / 2
+            yield Record(
+                path=dem, name=name, id=name, collection="cop-dem-glo-30", platform="TanDEM-X",
+                start=_CELLS_MADE, stop=_CELLS_MADE, sensed=_CELLS_MADE, made=_CELLS_MADE,
+                footprint=shapely.box(left, top - 1, left + 1, top), orbit=0, absolute_orbit=0, direction="",
+                epsg=4326, corner=(left, top),
+            )  # fmt: skip

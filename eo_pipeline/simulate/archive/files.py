@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
 from eo_pipeline.errors import ArchiveError
-from eo_pipeline.simulate.archive.catalogue import Record
+from eo_pipeline.simulate.archive.catalogue import CELL_PIXEL, Record
 
 _CHUNK: Final = 1 << 20
 #: Members get this time, so that the same product gives the same zip anywhere.
@@ -127,6 +127,16 @@ class Workshop:
 
         return self._make(f"{source.stem}-{name}.tif", make)
 
+    def cell(self, record: Record) -> Path:
+        """A cell of the elevation model as a cloud-optimised GeoTIFF; void where its file has no heights."""
+        state = record.path.stat()
+
+        def make(draft: Path) -> None:
+            with self._slots:
+                _write_cell(record, draft)
+
+        return self._make(f"{record.name}-{state.st_size}-{state.st_mtime_ns}.tif", make)
+
     def _make(self, name: str, make: Any) -> Path:
         target = self.folder / name
         with self._lock(name):
@@ -170,7 +180,6 @@ def write_zip(folder: Path, stream: BinaryIO) -> None:
 def _write_cog(source: Path, target: Path, *, harmonised: bool, categorical: bool) -> None:
     import numpy as np
     import rasterio
-    import rasterio.shutil
     from rasterio.errors import RasterioError
 
     try:
@@ -188,14 +197,50 @@ def _write_cog(source: Path, target: Path, *, harmonised: bool, categorical: boo
                 plain.write(data)
                 # what says that it is simulated goes along
                 plain.update_tags(**tags)
-            with memory.open() as plain:
-                rasterio.shutil.copy(
-                    plain, target, driver="COG", COMPRESS="DEFLATE", PREDICTOR="YES", BLOCKSIZE="512",
-                    OVERVIEWS="IGNORE_EXISTING",
-                    OVERVIEW_RESAMPLING="NEAREST" if categorical else "AVERAGE",
-                )  # fmt: skip
+            _copy_cog(memory, target, block=512, resampling="NEAREST" if categorical else "AVERAGE")
     except RasterioError as error:
         raise ArchiveError(
             f"{source} cannot be made a cloud-optimised GeoTIFF ({error}). The raster is damaged: make the "
             "product again."
         ) from error
+
+
+def _write_cell(record: Record, target: Path) -> None:
+    import numpy as np
+    import rasterio
+    from rasterio.errors import RasterioError
+    from rasterio.transform import from_origin
+    from rasterio.warp import Resampling, reproject
+
+    side = round(1 / CELL_PIXEL)
+    try:
+        with rasterio.Env(GDAL_PAM_ENABLED="NO", GDAL_NUM_THREADS="1"), rasterio.MemoryFile() as memory:
+            with rasterio.open(record.path) as raster:
+                heights = np.full((side, side), raster.nodata, dtype=np.float32)
+                place = {"crs": "EPSG:4326", "transform": from_origin(*record.corner, CELL_PIXEL, CELL_PIXEL)}
+                reproject(
+                    rasterio.band(raster, 1), heights, dst_crs=place["crs"], dst_transform=place["transform"],
+                    dst_nodata=raster.nodata, resampling=Resampling.average,
+                )  # fmt: skip
+                profile = {
+                    "driver": "GTiff", "width": side, "height": side, "count": 1, "dtype": "float32",
+                    "nodata": raster.nodata, "tiled": True, **place,
+                }  # fmt: skip
+                with memory.open(**profile) as plain:
+                    plain.write(heights, 1)
+                    plain.update_tags(**raster.tags())
+            _copy_cog(memory, target, block=1024, resampling="AVERAGE")
+    except RasterioError as error:
+        raise ArchiveError(
+            f"{record.path} cannot be made cells of an elevation model ({error}). Make it again."
+        ) from error
+
+
+def _copy_cog(memory: Any, target: Path, *, block: int, resampling: str) -> None:
+    import rasterio.shutil
+
+    with memory.open() as plain:
+        rasterio.shutil.copy(
+            plain, target, driver="COG", COMPRESS="DEFLATE", PREDICTOR="YES", BLOCKSIZE=str(block),
+            OVERVIEWS="IGNORE_EXISTING", OVERVIEW_RESAMPLING=resampling,
+        )  # fmt: skip

@@ -37,6 +37,8 @@ _CONFORMS: Final = (
 )
 _S2_ACCOUNT, _S2_CONTAINER = "sentinel2l2a01", "sentinel2-l2"
 _S1_ACCOUNT, _S1_CONTAINER = "sentinel1euwestrtc", "sentinel1-grd-rtc"
+_DEM_ACCOUNT, _DEM_CONTAINER = "elevationeuwest", "copernicus-dem"
+_DEM: Final = "cop-dem-glo-30"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,7 @@ class Stac:
                     "sentinel-2-l2a": "Sentinel-2 Level-2A, the offset of baseline 04.00 taken off",
                     "sentinel-2-c1-l2a": "Sentinel-2 Collection 1 Level-2A, numbers as made",
                     "sentinel-1-grd": "Sentinel-1 Level-1C Ground Range Detected (GRD)",
+                    _DEM: "Copernicus DEM GLO-30",
                 },
                 self._earth_search,
                 500,
@@ -74,6 +77,7 @@ class Stac:
                 {
                     "sentinel-2-l2a": "Sentinel-2 Level-2A",
                     "sentinel-1-rtc": "Sentinel 1 Radiometrically Terrain Corrected (RTC)",
+                    _DEM: "Copernicus DEM GLO-30",
                 },
                 self._planetary,
                 1000,
@@ -215,6 +219,9 @@ class Stac:
 
     def _earth_search(self, collection: str, base: str) -> list[tuple[Record, dict[str, Any]]]:
         api, cogs = f"{base}/stac/v1", f"{base}/cogs/{collection}"
+        if collection == _DEM:
+            cells = self._held.catalogue.of(_DEM)
+            return [(r, stac_items.cell_item(r, f"{cogs}/{r.name}/{r.name}.tif", api=api)) for r in cells]
         if collection == "sentinel-1-grd":
             return [
                 (record, self._radar_item(record, base, api))
@@ -243,6 +250,10 @@ class Stac:
 
     def _planetary(self, collection: str, base: str) -> list[tuple[Record, dict[str, Any]]]:
         api = f"{base}/pc/api/stac/v1"
+        if collection == _DEM:
+            place = f"{base}/blob/{_DEM_ACCOUNT}/{_DEM_CONTAINER}/COP30_hh"
+            cells = self._held.catalogue.of(_DEM)
+            return [(r, stac_items.cell_item(r, f"{place}/{r.name}.tif", api=api)) for r in cells]
         if collection == "sentinel-1-rtc":
             place = f"{base}/blob/{_S1_ACCOUNT}/{_S1_CONTAINER}"
             records = self._held.catalogue.of("sentinel-1-rtc")
@@ -259,6 +270,8 @@ class Stac:
     def _earth_search_file(self, request: Request) -> Answer:
         parts = unquote(request.path).split("/")[2:]
         collection, name, file = parts[0], parts[-2] if len(parts) > 2 else "", parts[-1]
+        if collection == _DEM and (cell := self._cell(file)):
+            return cell
         record = self._named(collection).get(name)
         if (
             record is None
@@ -278,11 +291,11 @@ class Stac:
         return self._raster(record.path / band.path, band.name, harmonised=moved)
 
     def _raster(self, source: Path, band: str, *, harmonised: bool) -> Answer:
-        path = self._held.workshop.cog(source, harmonised=harmonised, categorical=band == "SCL")
-        # the same wherever and whenever it was made
-        return file_answer(
-            path, etag=f'"{hashlib.md5(path.name.encode(), usedforsecurity=False).hexdigest()}"'
-        )
+        return _made(self._held.workshop.cog(source, harmonised=harmonised, categorical=band == "SCL"))
+
+    def _cell(self, file: str) -> Answer | None:
+        record = next((r for r in self._held.catalogue.of(_DEM) if f"{r.name}.tif" == file), None)
+        return _made(self._held.workshop.cell(record)) if record else None
 
     def _sign(self, request: Request) -> Answer:
         rest = request.path.removeprefix("/pc/api/sas/v1/")
@@ -298,6 +311,7 @@ class Stac:
         if not match or (match[1], match[2]) not in (
             (_S2_ACCOUNT, _S2_CONTAINER),
             (_S1_ACCOUNT, _S1_CONTAINER),
+            (_DEM_ACCOUNT, _DEM_CONTAINER),
         ):
             return reply({"detail": "Not Found"}, 404)
         token, until = self._held.signatures.sign(match[1], match[2])
@@ -317,6 +331,8 @@ class Stac:
         return path or text("<Error><Code>BlobNotFound</Code></Error>", 404, type="application/xml")
 
     def _blob_file(self, account: str, parts: list[str]) -> Answer | None:
+        if account == _DEM_ACCOUNT:
+            return self._cell(parts[-1])
         if account == _S1_ACCOUNT:
             record = self._held.catalogue.get(parts[0]) or next(
                 (r for r in self._held.catalogue.of("sentinel-1-rtc") if r.path.name == parts[0]), None
@@ -340,6 +356,11 @@ class Stac:
 
 def _sizes(record: Record) -> dict[str, int]:
     return {path.relative_to(record.path).as_posix(): path.stat().st_size for path in members(record.path)}
+
+
+def _made(path: Path) -> Answer:
+    # the same wherever and whenever it was made
+    return file_answer(path, etag=f'"{hashlib.md5(path.name.encode(), usedforsecurity=False).hexdigest()}"')
 
 
 def _not_found(what: str) -> Answer:

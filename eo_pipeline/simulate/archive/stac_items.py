@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import shapely.geometry
 
-from eo_pipeline.simulate.archive.catalogue import Band, Record
+from eo_pipeline.simulate.archive.catalogue import CELL_PIXEL, Band, Record
 from eo_pipeline.simulate.archive.cdse import s3_path
 from eo_pipeline.simulate.archive.holdings import LABEL
 from eo_pipeline.simulate.archive.http import iso
@@ -249,6 +249,28 @@ def planetary_radar_item(record: Record, *, base: str, api: str) -> Item:
         properties=properties,
         assets=assets,
         extensions=extensions,
+    )
+
+
+# ---- elevation -----------------------------------------------------------------------------------------
+def cell_item(record: Record, href: str, *, api: str) -> Item:
+    """An item of cop-dem-glo-30, the same at Earth Search and Planetary Computer but for the address."""
+    (west, north), side = record.corner, round(1 / CELL_PIXEL)
+    return _item(
+        record,
+        name=record.name,
+        collection=record.collection,
+        api=api,
+        properties={
+            "datetime": iso(record.start),
+            "platform": record.platform,
+            "gsd": 30,
+            "proj:epsg": record.epsg,
+            "proj:shape": [side, side],
+            "proj:transform": [CELL_PIXEL, 0.0, west, 0.0, -CELL_PIXEL, north],
+        },
+        assets={"data": {"href": href, "type": _COG, "roles": ["data"]}},
+        extensions=_EXTENSIONS[3:4],
     )
 
 

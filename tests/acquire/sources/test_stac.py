@@ -210,6 +210,14 @@ def test_recorded_planetary_computer(shared_data: Path) -> None:
     # elevation
     dem = product_of_item(read("cop-dem-glo-30-pc.json")[0], source="pc", collection="cop-dem-glo-30")
     assert [(f.key, f.path) for f in dem.files] == [("DEM", "DEM.tif"), ("item", "item.json")]
+    assert (dem.tile, dem.group) == ("S90W180", "S90W180")
+    # a bucket that bills nobody
+    moved = {"data": {"href": f"s3://copernicus-dem-30m/{dem.name}/{dem.name}.tif"}}
+    dem = product_of_item(
+        read("cop-dem-glo-30-pc.json")[0] | {"assets": moved}, source="es", collection="cop-dem-glo-30"
+    )
+    address = f"https://copernicus-dem-30m.s3.eu-central-1.amazonaws.com/{dem.name}/{dem.name}.tif"
+    assert dem.files[0].href == address
 
 
 @pytest.mark.realdata
