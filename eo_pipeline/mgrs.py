@@ -148,6 +148,25 @@ def tiles_over(geometry_wkt: str) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
+def cut_at_date_line(geometry: Any) -> Any:
+    """A footprint whose corners jump over ±180° as two polygons, one on either side.
+
+    Sentinel-2 footprints are never wider than 10°, so a wider one runs over the date line.
+    """
+    import shapely
+
+    west, _, east, _ = geometry.bounds
+    if east - west <= 180:
+        return geometry
+    turned = shapely.transform(geometry, lambda xy: xy + (xy[:, :1] < 0) * (360.0, 0.0))
+    turned = shapely.make_valid(turned)
+    right = shapely.intersection(turned, shapely.box(180, -90, 360, 90))
+    left = shapely.intersection(turned, shapely.box(0, -90, 180, 90))
+    right = shapely.transform(right, lambda xy: xy - (360.0, 0.0))
+    parts = [g for g in (*shapely.get_parts(left), *shapely.get_parts(right)) if g.geom_type == "Polygon"]
+    return shapely.MultiPolygon(parts)
+
+
 def _of_world(geometry: Any) -> set[str]:
     import shapely
     from pyproj import Transformer

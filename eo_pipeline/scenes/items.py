@@ -18,14 +18,15 @@ from urllib.parse import unquote, urlsplit
 from eo_pipeline.acquire.products import Product, strip_in
 from eo_pipeline.errors import SourceError
 from eo_pipeline.grid import Grid
+from eo_pipeline.mgrs import cut_at_date_line
 from eo_pipeline.scenes.safe import ProductFacts, read_metadata
 from eo_pipeline.scenes.sentinel2 import (
     METADATA_FILES,
     NATIVE_METRES,
     BandFile,
     Sentinel2Product,
-    cut_at_date_line,
     finest_first,
+    over_tile,
     read_name,
     tile_grid,
     utm_wkt,
@@ -115,7 +116,7 @@ def read_item(
         quantification=facts.quantification if facts else 10_000.0,
         offsets=facts.offsets if facts else None,
         special=facts.special if facts else {"NODATA": 0, "SATURATED": 65535},
-        footprint=_geometry(item, where),
+        footprint=over_tile(_geometry(item, where), tile, where),
         cloud_cover=_number(properties.get("eo:cloud_cover")),
         empty_share=_number(properties.get("s2:nodata_pixel_percentage")),
         sun=_sun(properties),

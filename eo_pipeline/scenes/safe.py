@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from eo_pipeline.acquire.products import Direction, strip_of
 from eo_pipeline.errors import SourceError
 from eo_pipeline.grid import Grid
+from eo_pipeline.mgrs import cut_at_date_line
 from eo_pipeline.scenes.safe_xml import find_text, number_of, parse_xml, text_of
 from eo_pipeline.scenes.sentinel2 import (
     BAND_IDS,
@@ -22,8 +23,8 @@ from eo_pipeline.scenes.sentinel2 import (
     BandFile,
     Level,
     Sentinel2Product,
-    cut_at_date_line,
     finest_first,
+    over_tile,
     read_name,
     tile_grid,
     utm_wkt,
@@ -179,7 +180,7 @@ def _read_safe(files: _Files, provider: str, level: Level | None) -> Sentinel2Pr
         quantification=facts.quantification,
         offsets=facts.offsets,
         special=facts.special,
-        footprint=facts.footprint,
+        footprint=over_tile(facts.footprint, named.tile, files.path),
         cloud_cover=facts.cloud_cover,
         empty_share=granule.empty_share,
         sun=granule.sun,

@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from eo_pipeline.acquire.products import Direction
 from eo_pipeline.errors import SourceError
 from eo_pipeline.grid import Grid
-from eo_pipeline.mgrs import tile_frame
+from eo_pipeline.mgrs import cut_at_date_line, tile_frame
 
 #: Bands by `band_id` of the metadata.
 BAND_IDS: Final = (
@@ -277,23 +277,29 @@ def finest_first(bands: Mapping[str, list[BandFile]]) -> dict[str, tuple[BandFil
     return {name: tuple(sorted(bands[name], key=lambda f: (f.metres, f.path))) for name in sorted(bands)}
 
 
-def cut_at_date_line(geometry: Any) -> Any:
-    """A footprint whose corners jump over ±180° as two polygons, one on either side.
+def over_tile(footprint: str, tile: str, where: str) -> str:
+    """The footprint of a product (WKT, may be empty), which must touch its tile.
 
-    Sentinel-2 footprints are never wider than 10°, so a wider one runs over the date line.
+    Raises
+    ------
+    SourceError
+        It lies elsewhere: the metadata are not of this product, or damaged.
     """
+    import numpy as np
     import shapely
+    from pyproj import Transformer
 
-    west, _, east, _ = geometry.bounds
-    if east - west <= 180:
-        return geometry
-    turned = shapely.transform(geometry, lambda xy: xy + (xy[:, :1] < 0) * (360.0, 0.0))
-    turned = shapely.make_valid(turned)
-    right = shapely.intersection(turned, shapely.box(180, -90, 360, 90))
-    left = shapely.intersection(turned, shapely.box(0, -90, 180, 90))
-    right = shapely.transform(right, lambda xy: xy - (360.0, 0.0))
-    parts = [g for g in (*shapely.get_parts(left), *shapely.get_parts(right)) if g.geom_type == "Polygon"]
-    return shapely.MultiPolygon(parts)
+    frame = tile_frame(tile)
+    to_degrees = Transformer.from_crs(frame.epsg, 4326, always_xy=True)
+    outline = shapely.segmentize(shapely.box(*frame.bounds), 5000.0)
+    outline = shapely.transform(outline, lambda xy: np.column_stack(to_degrees.transform(*xy.T)))
+    if footprint and not shapely.intersects(shapely.from_wkt(footprint), cut_at_date_line(outline)):
+        west, south, east, north = shapely.from_wkt(footprint).bounds
+        raise SourceError(
+            f"{where}: the footprint, {west:.2f} {south:.2f} to {east:.2f} {north:.2f}, does not touch tile "
+            f"{tile}. The product cannot be placed: fetch it again."
+        )
+    return footprint
 
 
 def _dotted(baseline: str) -> str:

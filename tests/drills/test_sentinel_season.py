@@ -191,17 +191,19 @@ def _over_the_date_line(product: Path) -> None:
     corners = re.search(r"<EXT_POS_LIST>(.*?)</EXT_POS_LIST>", head.read_text(encoding="utf-8"))
     assert corners is not None
     replaced(head, corners[1], "-16.5 179.6 -16.5 -179.4 -17.4 -179.4 -17.4 179.6 -16.5 179.6 ")
-    _in_crs(product, "EPSG:32701")
 
 
-def _in_crs(product: Path, code: str = "EPSG:99999") -> None:
-    replaced(next(product.glob("GRANULE/*/MTD_TL.xml")), ">EPSG:32648<", f">{code}<")
+def _in_crs(product: Path) -> None:
+    replaced(next(product.glob("GRANULE/*/MTD_TL.xml")), ">EPSG:32648<", ">EPSG:99999<")
 
 
 def test_a_season_goes_on_without_all_of_these(twin: Twin, folder: Path, tmp_path: Path) -> None:
     products = twin.take(tmp_path / "products")
     damages = {
-        "20260617": (_over_the_date_line, "the CRS EPSG:32701 is not that of tile 48SWE"),
+        "20260617": (
+            _over_the_date_line,
+            "the footprint, -180.00 -17.40 to 180.00 -16.50, does not touch tile 48SWE",
+        ),
         "20260508": (_in_crs, "the CRS EPSG:99999 is not that of tile 48SWE, which is EPSG:32648"),
         "20260727": (_cut, "B04"),
         "20260903": (_missing, "B08"),

@@ -238,7 +238,9 @@ def test_a_product_that_cannot_be_used_is_told(tmp_path: Path, tiny: TinyLevel1C
 
 def test_a_product_under_the_name_of_another_is_refused(tmp_path: Path) -> None:
     season = cloudy_season(tmp_path)
-    for number, other in enumerate((TinyLevel1C(tile="48SYE"), TinyLevel1C(sensed="20260604T033541"))):
+    for number, other in enumerate(
+        (TinyLevel1C(tile="48SYE", left=700_000.0), TinyLevel1C(sensed="20260604T033541"))
+    ):
         path = other.write(tmp_path / "level1c")
         path.rename(path.with_name(TinyLevel1C(made=f"20260601T05{number}000").name))
     TinyLevel1C(made="20260601T053000").write(tmp_path / "x")

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
+from pyproj import Transformer
 from rasterio.transform import from_origin
 
 BANDS_10 = ("B02", "B03", "B04", "B08")
@@ -55,6 +56,14 @@ class TinySafe:
         return (
             f"{self.platform}_MSIL2A_{self.sensed}_N{number}_R{self.orbit:03d}_T{self.tile}_{self.made}.SAFE"
         )
+
+    @property
+    def outline(self) -> str:
+        """Corners of the window, each as latitude and longitude."""
+        to_degrees = Transformer.from_crs(self.epsg, 4326)
+        right, bottom = self.left + 10 * self.size, self.top - 10 * self.size
+        x, y = (self.left, right, right, self.left, self.left), (self.top, self.top, bottom, bottom, self.top)
+        return " ".join(f"{lat:.6f} {lon:.6f}" for lat, lon in zip(*to_degrees.transform(x, y), strict=True))
 
     @property
     def shifted(self) -> bool:
@@ -106,7 +115,7 @@ class TinySafe:
 <SPECIAL_VALUE_INDEX>0</SPECIAL_VALUE_INDEX></Special_Values>
 <QUANTIFICATION_VALUES_LIST><BOA_QUANTIFICATION_VALUE unit="none">10000</BOA_QUANTIFICATION_VALUE>
 </QUANTIFICATION_VALUES_LIST>{block}</Product_Image_Characteristics></n1:General_Info>
-<n1:Geometric_Info><EXT_POS_LIST>35.7 106.1 35.7 106.2 35.6 106.2 35.6 106.1 35.7 106.1 </EXT_POS_LIST>
+<n1:Geometric_Info><EXT_POS_LIST>{self.outline}</EXT_POS_LIST>
 </n1:Geometric_Info>
 <n1:Quality_Indicators_Info><Cloud_Coverage_Assessment>{self.cloud}</Cloud_Coverage_Assessment>
 </n1:Quality_Indicators_Info></n1:Level-2A_User_Product>"""

@@ -16,6 +16,7 @@ import shapely.geometry
 
 from eo_pipeline.acquire.products import Direction, Product, Query, RemoteFile
 from eo_pipeline.errors import ArchiveError
+from eo_pipeline.mgrs import cut_at_date_line
 
 #: Bands by the resolution they are measured at; archives serve them at coarser ones too.
 NATIVE: Final[Mapping[str, int]] = {
@@ -104,11 +105,11 @@ def direction_of(value: object) -> Direction:
 
 
 def footprint_of(geometry: object) -> str:
-    """WKT of a GeoJSON geometry; empty where there is none or it cannot be read."""
+    """WKT of a GeoJSON geometry, cut at the date line; empty where there is none or it cannot be read."""
     if not isinstance(geometry, Mapping):
         return ""
     try:
-        return str(shapely.geometry.shape(geometry).wkt)
+        return str(cut_at_date_line(shapely.geometry.shape(geometry)).wkt)
     except (ValueError, TypeError, KeyError, AttributeError, shapely.errors.GEOSException):
         return ""
 

@@ -17,6 +17,7 @@ from eo_pipeline.acquire.sources.catalogue import (
     Asked,
     Window,
     find_files,
+    footprint_of,
     in_order,
     key_of,
     plain_area,
@@ -111,6 +112,16 @@ def test_place_is_judged_by_the_area_itself() -> None:
     assert not asked.wants(product("corner", when, "POLYGON ((2 2, 2.5 2, 2.5 2.5, 2 2))"))
     assert asked.wants(product("unknown", when))
     assert not asked.wants(product("late", datetime(2024, 7, 1, tzinfo=UTC)))
+
+
+def test_a_footprint_over_the_date_line_does_not_span_the_world() -> None:
+    ring = [[179.6, -16.5], [-179.4, -16.5], [-179.4, -17.4], [179.6, -17.4], [179.6, -16.5]]
+    footprint = shapely.from_wkt(footprint_of({"type": "Polygon", "coordinates": [ring]}))
+    assert footprint.geom_type == "MultiPolygon" and footprint.area == pytest.approx(0.9)
+    assert footprint.intersects(shapely.Point(179.9, -17)) and footprint.intersects(
+        shapely.Point(-179.9, -17)
+    )
+    assert not footprint.intersects(shapely.box(105, -18, 107, -16))
 
 
 @pytest.mark.realdata
