@@ -7,6 +7,7 @@ before the task writes and put back, atomically, after.
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import hashlib
 import json
@@ -14,7 +15,8 @@ import os
 import socket
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +27,9 @@ from eo_pipeline.storage import Folder, Place
 
 #: Packages whose source decides what a task writes.
 _CODE: Final = ("acquire", "cube", "products", "scenes", "grid.py")
+
+#: The file in a work folder whose lock those share that write.
+WRITES: Final = "writes"
 
 Result = dict[str, Any]
 
@@ -75,6 +80,26 @@ class Fence:
     lock: Folder
     token: str
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """The time of one write, which a run that takes the folder over waits for; see `worklock.locked`.
+
+        In S3 there is no waiting: a write that has begun may end a moment after the lock has changed hands.
+
+        Raises
+        ------
+        EngineError
+            Another run has taken the folder over.
+        """
+        if (folder := self.lock.parent.local_path) is None or not folder.is_dir():
+            self.check()
+            yield
+            return
+        with (folder / WRITES).open("ab") as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH)
+            self.check()
+            yield
+
     def check(self) -> None:
         """Make sure the lock holds the token.
 
@@ -98,16 +123,18 @@ class Fence:
 _FENCE: ContextVar[Fence | None] = ContextVar("fence", default=None)
 
 
-def require_hold() -> None:
-    """Make sure, before something is written, that the run of this thread's task still holds its folder.
+@contextmanager
+def holding() -> Iterator[None]:
+    """While something is written: make sure that the run of this thread's task still holds its folder.
 
     Raises
     ------
     EngineError
         It does not: see `Fence`.
     """
-    if (fence := _FENCE.get()) is not None:
-        fence.check()
+    fence = _FENCE.get()
+    with nullcontext() if fence is None else fence.held():
+        yield
 
 
 # ---- keys ---------------------------------------------------------------------------------------------
@@ -147,8 +174,8 @@ def write_atomic(path: Place, content: bytes) -> None:
     EngineError
         It is for a task whose run is over.
     """
-    require_hold()
-    place(path).write(path.name, content)
+    with holding():
+        place(path).write(path.name, content)
 
 
 def read_file(path: Place) -> bytes:
@@ -246,10 +273,11 @@ def execute(task: Task, conditions: Conditions | None = None, fence: Fence | Non
     started = time.perf_counter()
     before = _FENCE.set(fence)
     try:
-        require_hold()
-        result = done_result(task.marker, task.key)
+        with holding():
+            result = done_result(task.marker, task.key)
+            if result is None:
+                forget(task)
         if result is None:
-            forget(task)
             result = task.function(**task.arguments)
             document = {"key": task.key, "seconds": round(time.perf_counter() - started, 3), "result": result}
             write_atomic(task.marker, json.dumps(document).encode())

@@ -18,13 +18,15 @@ from typing import IO, Any, Final
 
 from eo_pipeline.errors import EngineError, StorageError
 from eo_pipeline.storage import Folder
-from eo_pipeline.tasks import Fence, this_process
+from eo_pipeline.tasks import WRITES, Fence, this_process
 
 LOCK: Final = "lock"
 #: A remote lock is renewed this often …
 BEAT_SECONDS: Final = 15.0
 #: … and belongs to a run that ended if it was not for as long as this.
 STALE_SECONDS: Final = 120.0
+#: Within this time a write that has begun must end.
+WRITE_SECONDS: Final = 120.0
 
 
 @dataclass
@@ -89,8 +91,27 @@ def locked(
         stream.truncate(0)
         stream.write(_document(token))
         stream.flush()
+        _wait_for_writes(place.local_path)
         # it stays in the file: what workers of a run that has failed are still doing may end
         yield Hold(place, token)
+
+
+def _wait_for_writes(folder: Path) -> None:
+    """Let end what workers of an earlier run are writing; what they begin after this is refused."""
+    give_up = time.monotonic() + WRITE_SECONDS
+    with (folder / WRITES).open("ab") as stream:
+        while True:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() > give_up:
+                    raise EngineError(
+                        f"A worker of an earlier `eo` command has been writing in {folder} for "
+                        f"{WRITE_SECONDS:.0f} s. Stop that worker, or wait until it ends, and run the same "
+                        "command again."
+                    ) from None
+                time.sleep(0.02)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from eo_pipeline.cube.series import LAMBDA, smooth
 from eo_pipeline.cube.shards import write_shards
 from eo_pipeline.cube.store import NODATA, Layout, TileStore, decode, encode, make_array
-from eo_pipeline.engine import Result, require_hold
+from eo_pipeline.engine import Result, holding
 from eo_pipeline.errors import CubeError
 from eo_pipeline.grid import Block
 from eo_pipeline.season import FillMethod
@@ -292,8 +292,7 @@ def fill_block(
         seen += int((numbers != NODATA).sum())
         done = fill_gaps(numbers.reshape(shape[0], -1), dates, rule=rule).reshape(shape)
         left += int((done == NODATA).sum())
-        require_hold()
-        with tile.folder.telling(FILLED):
+        with holding(), tile.folder.telling(FILLED):
             if not write_shards(filled, done[:, None], (0, b, block.row, block.col)):
                 filled[:, b, rows, cols] = done
     total = len(bands) * usable.size

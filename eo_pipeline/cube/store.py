@@ -36,7 +36,7 @@ from eo_pipeline.cube.shards import (
     use_fast_reading,
     write_shards,
 )
-from eo_pipeline.engine import require_hold
+from eo_pipeline.engine import holding
 from eo_pipeline.errors import CubeError
 from eo_pipeline.grid import Block, Grid, TimeStep
 from eo_pipeline.storage import Folder, Place
@@ -210,11 +210,10 @@ class TileStore:
         EngineError
             It is for a task whose run is over.
         """
-        require_hold()
         array = self.array(name)
         values = (values if step is None else values[None]).astype(array.dtype, copy=False)
         start = (*((step or 0, 0)[: array.ndim - 2]), block.row, block.col)
-        with self.folder.telling(name):
+        with holding(), self.folder.telling(name):
             if not write_shards(array, values, start):
                 window = [slice(first, first + n) for first, n in zip(start, values.shape, strict=True)]
                 array[tuple(window)] = values

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from eo_pipeline.cube.features import read_features
 from eo_pipeline.cube.store import Layout, TileStore
-from eo_pipeline.engine import Progress, Result, read_file, require_hold, write_atomic
+from eo_pipeline.engine import Progress, Result, holding, read_file, write_atomic
 from eo_pipeline.errors import ModelError, SampleError
 from eo_pipeline.grid import Block
 from eo_pipeline.products.samples import Samples, samples_from_cube, samples_from_npz
@@ -103,8 +103,7 @@ def train_map(
         accuracy["cross_validation_all_channels"] = describe_validation(
             _validated(season, everything, steps), season, spec.npz_bands
         )
-    require_hold()
-    with Folder.of(model).filling() as folder:
+    with holding(), Folder.of(model).filling() as folder:
         network.with_metrics(cross_validation=accuracy["cross_validation"]["model"]).save(folder)
     _save_out_of_fold(out_of_fold, samples, validation)
     return {

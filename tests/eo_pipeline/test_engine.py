@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +123,42 @@ def test_two_commands_do_not_share_a_work_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_run_waits_for_what_a_worker_of_an_earlier_one_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with locked(tmp_path) as hold:
+        earlier = hold.fence
+    begun, go_on = threading.Event(), threading.Event()
+
+    def write() -> None:
+        with earlier.held():
+            begun.set()
+            go_on.wait(20)
+            (tmp_path / "block").write_text("earlier")
+
+    def take_over() -> str:
+        with locked(tmp_path) as hold:
+            found = (tmp_path / "block").read_text()
+            with hold.fence.held():
+                return found
+
+    with ThreadPoolExecutor(2) as pool:
+        writing = pool.submit(write)
+        assert begun.wait(20)
+        monkeypatch.setattr("eo_pipeline.worklock.WRITE_SECONDS", 0.1)
+        with pytest.raises(EngineError, match="A worker of an earlier `eo` command has been writing"):
+            take_over()
+        monkeypatch.setattr("eo_pipeline.worklock.WRITE_SECONDS", 20.0)
+        taking = pool.submit(take_over)
+        with pytest.raises(TimeoutError):
+            taking.result(0.3)
+        go_on.set()
+        writing.result(20)
+        assert taking.result(20) == "earlier"  # it was done before the next run began
+    with pytest.raises(EngineError, match="taken over by a later"), earlier.held():
+        pass
+
+
 def test_processes_give_the_same(tmp_path: Path) -> None:
     with Engine(workers=2) as engine:
         results = engine.run("stage", tasks(tmp_path))
