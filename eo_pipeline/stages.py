@@ -187,14 +187,7 @@ class Stages(StageKeys):
             return []
 
         def arguments(tile: TilePlan, block: Block) -> Mapping[str, Any]:
-            return {
-                "block": block,
-                "store": self.store(tile),
-                "kept": (kept or {}).get(tile.name, ()),
-                "bands": self.plan.bands,
-                "dates": tile.layout.dates,
-                "rule": self.gap_rule,
-            }
+            return {**self._series(tile, block, kept), "rule": self.gap_rule}
 
         return self._tasks("fill", fill_block, self.fill_key, arguments)
 
@@ -202,14 +195,7 @@ class Stages(StageKeys):
         """One task a block: smoothed indices. `kept` says of each tile's steps which take part."""
 
         def arguments(tile: TilePlan, block: Block) -> Mapping[str, Any]:
-            return {
-                "block": block,
-                "store": self.store(tile),
-                "kept": (kept or {}).get(tile.name, ()),
-                "bands": self.plan.bands,
-                "dates": tile.layout.dates,
-                "indices": self.plan.season.growth.indices,
-            }
+            return {**self._series(tile, block, kept), "indices": self.plan.season.growth.indices}
 
         return self._tasks("index", smooth_block, self.index_key, arguments)
 
@@ -254,12 +240,8 @@ class Stages(StageKeys):
 
         def arguments(tile: TilePlan, block: Block) -> Mapping[str, Any]:
             return {
-                "block": block,
+                **self._series(tile, block, kept),
                 "grid": tile.tile.grid,
-                "store": self.store(tile),
-                "kept": (kept or {}).get(tile.name, ()),
-                "bands": self.plan.bands,
-                "dates": tile.layout.dates,
                 "indices": self.plan.season.growth.indices,
                 "zones": self.zones_of(tile, block),
                 "class_map": CROP_TYPE if self.plan.season.classify else None,
@@ -294,6 +276,16 @@ class Stages(StageKeys):
             }
 
         return self._tasks("growth", growth_block, self.growth_key, arguments)
+
+    def _series(self, tile: TilePlan, block: Block, kept: Kept | None) -> dict[str, Any]:
+        """What tasks take that read the bands of all steps that take part."""
+        return {
+            "block": block,
+            "store": self.store(tile),
+            "kept": (kept or {}).get(tile.name, ()),
+            "bands": self.plan.bands,
+            "dates": tile.layout.dates,
+        }
 
     def _tasks(
         self,

@@ -274,15 +274,7 @@ class Folder:
 
     @contextmanager
     def open(self, name: str) -> Iterator[Any]:
-        """A binary file to read parts of; in S3 a part is one request of its range.
-
-        Raises
-        ------
-        FileNotFoundError
-            There is no such file.
-        StorageError
-            The storage cannot be reached, or refuses.
-        """
+        """A binary file to read parts of; in S3 a part is one request of its range. Raises as `read`."""
         if not self.remote:
             with self._path(name).open("rb") as stream:
                 yield stream

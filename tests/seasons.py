@@ -4,14 +4,21 @@ pixel.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio.transform import from_origin
+
+from eo_pipeline.cube.store import TileStore
+from eo_pipeline.engine import Engine
+from eo_pipeline.plan import make_plan
+from eo_pipeline.run import SeasonRun
+from eo_pipeline.season import read_season
 
 ORIGIN = (300_000.0, 3_900_000.0)
 PIXEL = 10.0
@@ -168,3 +175,12 @@ def lonlat(row: int, col: int) -> tuple[float, float]:
     change = Transformer.from_crs(32648, 4326, always_xy=True)
     lon, lat = change.transform(ORIGIN[0] + PIXEL * (col + 0.5), ORIGIN[1] - PIXEL * (row + 0.5))
     return float(lon), float(lat)
+
+
+def map_of(season: TinySeason, out: Path, *, block: int | None = None) -> tuple[SeasonRun, NDArray[Any]]:
+    """Run a season of one tile to its crop map below `out`; the run, and the map's codes [y, x]."""
+    job = SeasonRun(
+        make_plan(replace(read_season(season.toml), output_root=out), block=block), Engine(workers=0)
+    )
+    _ = job.crop_map
+    return job, TileStore(job.stages.store(job.plan.tiles[0])).read("crop_type")

@@ -13,7 +13,7 @@ import pytest
 import rasterio
 from command import eo, good
 from rasterio.transform import from_origin
-from seasons import ORIGIN, PIXEL, TOML, TinySeason, lonlat, make_season
+from seasons import ORIGIN, PIXEL, TOML, TinySeason, lonlat, make_season, map_of
 
 from eo_pipeline.cube.radar import BACKSCATTER, COUNT
 from eo_pipeline.cube.store import NODATA, TileStore
@@ -230,19 +230,9 @@ def test_a_map_may_be_made_of_radar(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         power = np.where(season.classes == 1, 0.05, 0.1) * rng.gamma(50, 1 / 50, season.classes.shape)
         write_rtc(tmp_path / "radar", date(2026, 4 + n // 3, 4 + 10 * (n % 3)), "descending", power, border=0)
 
-    def classified(block: int | None, out: Path) -> SeasonRun:
-        job = SeasonRun(
-            make_plan(replace(read_season(season.toml), output_root=out), block=block), Engine(workers=0)
-        )
-        _ = job.crop_map
-        return job
-
-    job = classified(None, tmp_path / "a")
-    mapped = TileStore(job.stages.store(job.plan.tiles[0])).read("crop_type")
+    job, mapped = map_of(season, tmp_path / "a")
     assert (mapped == season.classes).mean() > 0.98
-    other = classified(23, tmp_path / "b")
-    again = TileStore(other.stages.store(other.plan.tiles[0])).read("crop_type")
-    np.testing.assert_array_equal(again, mapped)
+    np.testing.assert_array_equal(map_of(season, tmp_path / "b", block=23)[1], mapped)
     assert job.stages.left()["train"][0] == []
     # a pass more, and the model is trained again; the optical cube is as it was
     write_rtc(tmp_path / "radar", date(2026, 6, 5), "descending", 0.1, border=0)

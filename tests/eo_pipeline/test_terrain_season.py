@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ import rasterio
 from command import good, refused
 from loopback_s3 import ENVIRONMENT, make_bucket, s3_server
 from rasterio.transform import from_origin
-from seasons import ORIGIN, PIXEL, TOML, TinySeason, lonlat, make_season, scene, write_raster
+from seasons import ORIGIN, PIXEL, TOML, TinySeason, lonlat, make_season, map_of, scene, write_raster
 
 from eo_pipeline.cube.gaps import FILLED
 from eo_pipeline.cube.store import NODATA, TileStore
@@ -164,21 +163,11 @@ def test_a_map_may_be_made_of_the_ground(tmp_path: Path, monkeypatch: pytest.Mon
     season.rewrite("folds = 3", "folds = 2")
     write_dem(tmp_path / "dem/dem.tif", 1500 + 80.0 * (season.classes == 1))
 
-    def classified(block: int | None, out: Path) -> SeasonRun:
-        job = SeasonRun(
-            make_plan(replace(read_season(season.toml), output_root=out), block=block), Engine(workers=0)
-        )
-        _ = job.crop_map
-        return job
-
-    job = classified(None, tmp_path / "a")
-    mapped = TileStore(job.stages.store(job.plan.tiles[0])).read("crop_type")
+    job, mapped = map_of(season, tmp_path / "a")
     assert (mapped[3:] == season.classes[3:]).mean() > 0.98
     # ground alone is no view: what no image shows gets no class
     assert (mapped[:3] == 0).all()
-    other = classified(23, tmp_path / "b")
-    again = TileStore(other.stages.store(other.plan.tiles[0])).read("crop_type")
-    np.testing.assert_array_equal(again, mapped)
+    np.testing.assert_array_equal(map_of(season, tmp_path / "b", block=23)[1], mapped)
     assert job.stages.left()["train"][0] == []
     write_dem(tmp_path / "dem/dem.tif", 1500 + 90.0 * (season.classes == 1))
     os.utime(tmp_path / "dem/dem.tif", (1, 1))
