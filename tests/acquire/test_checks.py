@@ -17,6 +17,7 @@ from eo_pipeline.acquire.checks import (
     Entry,
     check_content,
     check_digest,
+    check_frame,
     check_zip,
     multihash,
     read_manifest,
@@ -83,6 +84,25 @@ def test_a_real_manifest_names_files_sizes_and_digests(shared_data: Path) -> Non
     older = folder / "esa_S2B_MSIL2A_20210122T133229_N0214_R081_T22HBD_20210122T155500.SAFE"
     assert any(entry.checksums for entry in read_manifest(older / "manifest.safe").values())
     assert proven >= 1
+
+
+@pytest.mark.realdata
+def test_a_real_cell_of_heights_is_proven_and_lies_where_its_item_says(shared_data: Path) -> None:
+    name = "Copernicus_DSM_COG_10_N00_00_E006_00_DEM"
+    path = shared_data / f"cop-dem/30m/{name}/{name}.tif"
+    assert check_content(path) == "pixels"
+    place = [0.0002777777777777778, 0.0, 5.999861111111, 0.0, -0.0002777777777777778, 1.000138888889]
+    told = {"proj:epsg": 4326, "proj:shape": [3600, 3600], "proj:transform": place}
+    with rasterio.open(path) as raster:
+        check_frame(raster, told, name)  # rounded as makers do
+        check_frame(raster, {}, name)
+        for wrong in (
+            {"proj:epsg": 32648},
+            {"proj:shape": [3600, 2400]},
+            {"proj:transform": [*place[:2], 6.999861111111, *place[3:]]},
+        ):
+            with pytest.raises(DamagedError, match=f"{name} has {next(iter(wrong))} .* its item says"):
+                check_frame(raster, told | wrong, name)
 
 
 def test_a_manifest_that_leads_out_of_its_folder_is_not_followed(tmp_path: Path) -> None:
