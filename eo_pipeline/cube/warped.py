@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any, Final
 
@@ -71,18 +72,7 @@ class Warped:
 
     def read(self, block: Block, rows: slice) -> NDArray[np.float32]:
         """Some rows of the block, float32, NaN where the raster holds nothing."""
-        top, left = block.row + rows.start, block.col
-        bottom, right = block.row + rows.stop, block.col + block.width
-        out = np.empty((bottom - top, right - left), dtype=np.float32)
-        for row in range(top - top % CELL, bottom, CELL):
-            for col in range(left - left % CELL, right, CELL):
-                cell = self._cell(row, col)
-                y0, y1 = max(row, top), min(row + CELL, bottom)
-                x0, x1 = max(col, left), min(col + CELL, right)
-                out[y0 - top : y1 - top, x0 - left : x1 - left] = cell[
-                    y0 - row : y1 - row, x0 - col : x1 - col
-                ]
-        return out
+        return by_cells(self._cell, block, rows)
 
     def _cell(self, row: int, col: int) -> NDArray[np.float32]:
         from rasterio.errors import RasterioError
@@ -94,6 +84,23 @@ class Warped:
         except RasterioError as error:
             raise _unreadable(self.name, error) from error
         return values
+
+
+def by_cells(
+    cell: Callable[[int, int], NDArray[np.float32]], block: Block, rows: slice, side: int = CELL
+) -> NDArray[np.float32]:
+    """Some rows of a block out of the tile's cells: `cell` gives the one that begins at a row and column."""
+    top, left = block.row + rows.start, block.col
+    bottom, right = block.row + rows.stop, block.col + block.width
+    out = np.empty((bottom - top, right - left), dtype=np.float32)
+    for row in range(top - top % side, bottom, side):
+        for col in range(left - left % side, right, side):
+            y0, y1 = max(row, top), min(row + side, bottom)
+            x0, x1 = max(col, left), min(col + side, right)
+            out[y0 - top : y1 - top, x0 - left : x1 - left] = cell(row, col)[
+                y0 - row : y1 - row, x0 - col : x1 - col
+            ]
+    return out
 
 
 def _pixel_m(raster: Any) -> float:

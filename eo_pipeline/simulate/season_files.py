@@ -45,7 +45,7 @@ kind = "folder"
 layout = "safe"
 root = "../archive"
 
-[source.radar]   # Sentinel-1, terrain-corrected
+[source.radar]   # Sentinel-1, terrain-corrected; GRD: ../archive/sentinel-1-grd, if it was made
 root = "../archive/sentinel-1-rtc"
 
 [source.terrain]

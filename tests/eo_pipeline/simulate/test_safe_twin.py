@@ -347,7 +347,7 @@ def test_bad_options_are_named(options: dict[str, object], named: str) -> None:
 def test_the_pipelines_own_readers_prove_every_product(made: Path) -> None:
     """All four witnesses of the offset agree, pixels among them: the twin's land is dark enough."""
     from eo_pipeline.scenes.radiometry import prove_offset
-    from eo_pipeline.scenes.sentinel1 import by_direction, read_radar
+    from eo_pipeline.scenes.sentinel1 import read_radar
     from eo_pipeline.scenes.sentinel2 import read_product
 
     for path in products(made):
@@ -356,5 +356,5 @@ def test_the_pipelines_own_readers_prove_every_product(made: Path) -> None:
         assert proof.proven and proof.require(path.name) == (-1000 if "N0510" in path.name else 0)
         assert product.name == path.name and product.grid.transform[2] == landscape.WEST_M
     radars = [read_radar(path) for path in (made / "archive" / "sentinel-1-rtc").iterdir()]
-    assert set(by_direction(radars)) == {"ascending", "descending"}
+    assert {item.direction for item in radars} == {"ascending", "descending"}
     assert all(item.corrected and set(item.files) == {"vv", "vh"} for item in radars)
