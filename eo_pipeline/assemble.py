@@ -305,7 +305,7 @@ def _inputs(run: SeasonRun) -> list[dict[str, Any]]:
     ]
     if season.source.radar:
         root = season.source.radar.root
-        radar = {f for tile in run.plan.tiles for item in tile.passes for f in item.files if f}
+        radar = {f for tile in run.plan.tiles for item in tile.passes for f in item.all_files}
         rows += [
             {"role": "radar", "path": file.relative_to(root).as_posix(), **sums.of(file)}
             for file in map(Path, sorted(radar))
@@ -342,6 +342,8 @@ def _inputs(run: SeasonRun) -> list[dict[str, Any]]:
     rows += [row for tile in run.plan.tiles for row in _scene_rows(run, tile)]
     if (clouds := run.plan.clouds) is not None:
         rows.append({"role": "clouds"} | clouds | {"scl_alone": len(clouds["scl_alone"])})
+    if (passes := run.plan.passes) is not None:
+        rows.append({"role": "passes"} | passes)
     rows += [_skipped_row(item) for item in run.plan.skipped]
     return rows
 

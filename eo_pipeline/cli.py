@@ -29,6 +29,7 @@ from eo_pipeline.cli_telling import (
     say_clouds,
     say_dashboard,
     say_note,
+    say_passes,
 )
 from eo_pipeline.disk import disk_full, is_full, telling_full
 from eo_pipeline.errors import EOPipelineError
@@ -153,7 +154,7 @@ def ingest(
     """
     with _season_run(season, out, work, scheduler, workers, block, quiet=as_json, fetch=fetch) as job:
         verdicts, filled, terrain = job.verdicts, job.filled, job.terrain
-        skipped, clouds = job.plan.skipped, job.plan.clouds
+        skipped, clouds, passes = job.plan.skipped, job.plan.clouds, job.plan.passes
         stores = {tile.name: str(job.stages.store(tile)) for tile in job.plan.tiles}
         radar = {tile.name: radar_facts(tile) for tile in job.plan.tiles if tile.passes}
     facts = {
@@ -171,6 +172,7 @@ def ingest(
             for name, found in verdicts.items()
         },
         "clouds": clouds,
+        "passes": passes,
         "radar": radar,
         "terrain": terrain,
         "filled": filled,
@@ -201,7 +203,7 @@ def run(
 
     with _season_run(season, out, work, scheduler, workers, block, quiet=as_json, fetch=fetch) as job:
         manifest = assemble(job)
-        folder, clouds = job.plan.folder, job.plan.clouds
+        folder, clouds, passes = job.plan.folder, job.plan.clouds, job.plan.passes
         rejected = [row for row in manifest.inputs if row.get("rejected")]
         accuracy = job.accuracy()
         estimates = job.estimates
@@ -216,6 +218,7 @@ def run(
         "files": len(manifest.files) + 1,
         "rejected_scenes": rejected,
         "clouds": clouds,
+        "passes": passes,
         "accuracy": accuracy_facts(accuracy),
         "estimates": len(estimates),
         "timings": manifest.timings,
@@ -227,6 +230,7 @@ def run(
         return
     say(f"Run folder: {folder}" + ("  (模拟数据 simulated data)" if manifest.simulated else ""))
     say_clouds(clouds)
+    say_passes(passes)
     for row in rejected:
         what = row["path"] if row["role"] == "skipped" else f"{row['tile']} {row['date']}"
         say(f"Rejected scene: {what}: {row['reason']}")

@@ -51,6 +51,7 @@ def plan_facts(found: Plan, workers: int | None) -> dict[str, Any]:
         "steps": len(found.steps),
         "step": found.season.step,
         "clouds": found.clouds,
+        "passes": found.passes,
         "workers": count,
         "memory_per_worker_bytes": found.worker_bytes,
         "disk_bytes": found.disk_bytes,
@@ -115,6 +116,7 @@ def print_plan(facts: Mapping[str, Any]) -> None:
     )
     say(f"Bands: {', '.join(facts['bands'])}; {facts['steps']} steps ({facts['step']})")
     say_clouds(facts["clouds"])
+    say_passes(facts["passes"])
     say(
         f"Memory: {facts['memory_per_worker_bytes'] / 1e9:.2f} GB a worker, {facts['workers']} worker(s); "
         f"disk: at most {facts['disk_bytes'] / 1e9:.2f} GB"
@@ -137,6 +139,7 @@ def print_cubes(facts: Mapping[str, Any]) -> None:
             total = max(1, sum(filled.values()))
             say("  Values of bands: " + ", ".join(f"{n / total:.0%} {what}" for what, n in filled.items()))
     say_clouds(facts["clouds"])
+    say_passes(facts["passes"])
     for item in facts["skipped"]:
         say(f"Left out: {item['name']}: {item['reason']}")
 
@@ -153,6 +156,16 @@ def say_clouds(facts: Mapping[str, Any] | None) -> None:
         say(f"  {name}")
     if len(alone) > 5:
         say(f"  and {len(alone) - 5} more")
+
+
+def say_passes(facts: Mapping[str, Any] | None) -> None:
+    """A line on Sentinel-1 where some of it is not terrain-corrected."""
+    if facts and facts["grd"]:
+        place = "placed by the elevation model" if facts["grd_on_dem"] else "without terrain correction"
+        say(
+            f"Sentinel-1: {facts['rtc']} passes terrain-corrected (RTC); {facts['grd']} GRD, {place}, slopes "
+            "that face the radar too bright"
+        )
 
 
 def say_terrain(facts: Mapping[str, float | None] | None) -> None:

@@ -148,6 +148,18 @@ class Plan:
         }
 
     @property
+    def passes(self) -> dict[str, Any] | None:
+        """Where Sentinel-1 comes from: the number of terrain-corrected passes (`rtc`) and of others (`grd`),
+        and whether an elevation model says where the latter lie (`grd_on_dem`). None without Sentinel-1.
+        """
+        if self.season.source.radar is None:
+            return None
+        used = {item.token: item.grd for tile in self.tiles for item in tile.passes}
+        grd = sum(product is not None for product in used.values())
+        on_dem = bool(grd and self.season.source.terrain)
+        return {"rtc": len(used) - grd, "grd": grd, "grd_on_dem": on_dem}
+
+    @property
     def task_bytes(self) -> int:
         """Memory the largest task of the run needs beside the program itself."""
         return max(_tile_bytes(item, self) for item in self.tiles)

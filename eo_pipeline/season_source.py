@@ -65,7 +65,7 @@ class SentinelSpec:
 
 @dataclass(frozen=True, slots=True)
 class RadarSpec:
-    """Where the season's Sentinel-1 products lie: a folder of terrain-corrected ones (RTC).
+    """Where the season's Sentinel-1 products lie: terrain-corrected ones (RTC), and GRD for what they lack.
 
     `provider` is who they are fetched from, empty for products that lie there already; `url` is its address
     where it is not the public one.

@@ -31,6 +31,8 @@ STAGES: Final = (
 _MAPPED = ("train", "classify")
 
 
+#: To place a pass of GRD takes as long as to read so many that are terrain-corrected.
+_GRD: Final = 4
 #: By tile, which of its steps take part.
 Kept = Mapping[str, Sequence[bool]]
 
@@ -115,7 +117,8 @@ class Stages(StageKeys):
 
         def arguments(tile: TilePlan, step: TimeStep) -> tuple[int, Mapping[str, Any]]:
             passes = tile.passes_of(step)
-            return len(passes), {"grid": tile.tile.grid, "passes": passes}
+            read = sum(_GRD if item.grd else 1 for item in passes)
+            return read, {"grid": tile.tile.grid, "passes": passes}
 
         return self._step_tasks("radar", radar_step, self.radar_key, arguments)
 

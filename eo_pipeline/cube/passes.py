@@ -1,13 +1,12 @@
 """Sentinel-1 products of a season as passes over its tiles; what cannot be used is left out and told.
 
-Only terrain-corrected products (RTC) go into a cube. GRD leaves the terrain in, and on loess hills a slope
-changes the backscatter more than any crop.
+A pass is taken from its terrain-corrected product (RTC) where there is one that can be used, else from GRD.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
@@ -16,10 +15,12 @@ import numpy as np
 from eo_pipeline.acquire.ledger import not_brought
 from eo_pipeline.acquire.radar import COLLECTION
 from eo_pipeline.acquire.sources.base import Tile, file_of, stamp
+from eo_pipeline.cube.ground_range import GroundRange
 from eo_pipeline.cube.radar import RadarPass
 from eo_pipeline.engine import digest_of
 from eo_pipeline.errors import SourceError
-from eo_pipeline.scenes.sentinel1 import Radar, find_radar, prefer_corrected, read_radar
+from eo_pipeline.grid import Grid
+from eo_pipeline.scenes.sentinel1 import Radar, day_of, find_radar, prefer_corrected, read_radar
 from eo_pipeline.scenes.source import SkippedProduct
 from eo_pipeline.season import Season
 
@@ -27,7 +28,7 @@ _POLARISATIONS = ("vv", "vh")
 #: What to do without products: by whether an archive is named.
 _CURES = {
     True: "Run `eo fetch` with the season file,",
-    False: 'Put terrain-corrected ones (RTC) there, set kind = "planetary-computer" and run `eo fetch`,',
+    False: 'Put products there (RTC or GRD), set kind = "planetary-computer" and run `eo fetch`,',
 }
 #: Side of the window in a raster's middle that tells power from decibel.
 _PROBE = 64
@@ -45,7 +46,7 @@ class RadarFound:
 def find_passes(season: Season, tiles: tuple[Tile, ...]) -> RadarFound:
     """Look for the season's Sentinel-1 below `[source.radar] root`.
 
-    Reads items and headers, and of each raster's pixels a small window.
+    Reads items, annotation and headers, and of each raster's pixels a small window.
 
     Raises
     ------
@@ -57,30 +58,34 @@ def find_passes(season: Season, tiles: tuple[Tile, ...]) -> RadarFound:
         return RadarFound({tile.name: () for tile in tiles})
     products: list[Radar] = []
     skipped: list[SkippedProduct] = []
+    there: set[str] = set()
     for place in find_radar(spec.root) if spec.root.is_dir() else ():
+        if not season.start <= (day_of(place.name) or season.start) <= season.end:
+            continue
         try:
             product = read_radar(place)
+            if season.start <= product.sensed.date() <= season.end:
+                there.add(product.name)
+                _require_fit(product, tiles[0].grid)
+                products.append(product)
         except SourceError as error:
             skipped.append(SkippedProduct(place.name, str(place), str(error)))
-            continue
-        if season.start <= product.sensed.date() <= season.end:
-            products.append(product)
     chosen = prefer_corrected(products)
-    skipped += [
-        SkippedProduct(item.name, item.path, "the same observation as another Sentinel-1 product.")
-        for item in products
-        if item not in chosen
-    ]
-    skipped += _not_brought(season, spec.root, {item.name for item in products})
+    corrected = {item.observation for item in chosen if item.corrected}
+    for item in products:
+        if item not in chosen:
+            reason = "the same observation as another Sentinel-1 product."
+            if not item.corrected and item.observation in corrected:
+                reason = "GRD is not needed, as the terrain-corrected product of the same pass is there."
+            skipped.append(SkippedProduct(item.name, item.path, reason))
+    skipped += _not_brought(season, spec.root, there)
+    dem = season.source.terrain.dem if season.source.terrain else ()
     passes: dict[str, list[RadarPass]] = {tile.name: [] for tile in tiles}
     used: list[Radar] = []
     for product in chosen:
-        if reason := _unfit(product):
-            skipped.append(SkippedProduct(product.name, product.path, reason))
-            continue
         over = [tile.name for tile in tiles if _touches(product, tile)]
         for name in over:
-            passes[name].append(_pass(product))
+            passes[name].append(_pass(product, dem))
         if over:
             used.append(product)
     if not used:
@@ -107,12 +112,15 @@ def _not_brought(season: Season, root: Path, there: set[str]) -> list[SkippedPro
     return found
 
 
-def _pass(product: Radar) -> RadarPass:
-    files = [product.files.get(name, "") for name in _POLARISATIONS]
-    stamps = [(item.path, item.bytes, item.mtime_ns) for item in map(stamp, filter(None, files))]
+def _pass(product: Radar, dem: tuple[Path, ...]) -> RadarPass:
     assert product.direction
-    token = digest_of(product.direction, product.sensed.date(), stamps)
-    return RadarPass(product.direction, product.sensed.date(), files[0], files[1], token)
+    vv, vh = (product.files.get(name, "") for name in _POLARISATIONS)
+    made = RadarPass(product.direction, product.sensed.date(), vv, vh)
+    if not product.corrected:
+        made = replace(made, grd=product, dem=dem)
+    files = map(stamp, [*made.all_files, *map(str, made.dem)])
+    stamps = [(item.path, item.bytes, item.mtime_ns) for item in files]
+    return replace(made, token=digest_of(made.direction, made.date, stamps))
 
 
 def _touches(product: Radar, tile: Tile) -> bool:
@@ -122,23 +130,30 @@ def _touches(product: Radar, tile: Tile) -> bool:
 
     if not product.footprint:
         return True
-    bounds = transform_bounds(tile.grid.crs, "EPSG:4326", *tile.grid.bounds, densify_pts=21)
-    return bool(shapely.intersects(shapely.from_wkt(product.footprint), shapely.box(*bounds)))
+    west, south, east, north = transform_bounds(tile.grid.crs, "EPSG:4326", *tile.grid.bounds, densify_pts=21)
+    east += 360 if east < west else 0  # the tile lies over the date line
+    footprint = shapely.from_wkt(product.footprint)
+    boxes = [shapely.box(west + turn, south, east + turn, north) for turn in (-360, 0, 360)]
+    return bool(shapely.intersects(footprint, boxes).any())
 
 
-def _unfit(product: Radar) -> str:
-    """Why a product cannot be used; empty where it can."""
-    if not product.corrected:
-        return (
-            "it is GRD without terrain correction: slopes would show more than crops. Fetch the "
-            "terrain-corrected product (RTC) of the same pass."
-        )
+def _require_fit(product: Radar, grid: Grid) -> None:
+    """Refuse a product that cannot be used."""
     if not product.direction:
-        return "its item does not tell ascending from descending (sat:orbit_state); add it."
-    files = [product.files[name] for name in _POLARISATIONS if name in product.files]
-    if not files:
-        return f"it has neither VV nor VH, only {', '.join(sorted(product.files)).upper()}."
-    return next((reason for path in files if (reason := _unreadable(path))), "")
+        if product.corrected:
+            raise SourceError("its item does not tell ascending from descending (sat:orbit_state); add it.")
+        raise SourceError("its annotation does not tell ascending from descending. Fetch it again.")
+    names = [name for name in _POLARISATIONS if name in product.files]
+    if not names:
+        raise SourceError(f"it has neither VV nor VH, only {', '.join(sorted(product.files)).upper()}.")
+    for name in names:
+        if product.corrected:
+            if reason := _unreadable(product.files[name]):
+                raise SourceError(reason)
+            continue
+        with GroundRange(product, name, grid) as image:
+            height, width = image.shape
+            image.power(height - 1, width - 1, height, width)
 
 
 def _unreadable(path: str) -> str:

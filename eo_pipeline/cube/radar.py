@@ -6,21 +6,25 @@ never decibels: the mean of decibels lies below the mean of the power, the more 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 from typing import Final, Literal, get_args
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from eo_pipeline.cube.ground_range import GroundRange
 from eo_pipeline.cube.store import NODATA, Layout, TileStore, make_array
 from eo_pipeline.cube.warped import CELL, Warped
 from eo_pipeline.engine import Result
 from eo_pipeline.errors import CubeError
 from eo_pipeline.grid import Block, Grid, TimeStep
+from eo_pipeline.scenes.sentinel1 import POLARISATIONS, Radar
 from eo_pipeline.storage import Place
 
 Orbit = Literal["ascending", "descending"]
@@ -46,7 +50,8 @@ class RadarPass:
 
     `vv` and `vh` are paths GDAL opens; empty where the product has no such polarisation. Values of 0 and
     below, NaN and the raster's nodata mean nothing was measured. Rasters of one direction and day are slices
-    of one pass. `token` changes when a file does.
+    of one pass. `token` changes when a file does. Where the product is not terrain-corrected, `grd` is what
+    calibrates and places it, with the heights of `dem` if there are any.
     """
 
     direction: Orbit
@@ -54,11 +59,26 @@ class RadarPass:
     vv: str
     vh: str
     token: str = ""
+    grd: Radar | None = None
+    dem: tuple[Path, ...] = ()
 
     @property
     def files(self) -> tuple[str, str]:
         """In the order of a direction's channels."""
         return self.vv, self.vh
+
+    @property
+    def all_files(self) -> tuple[str, ...]:
+        """Every file it is read from, but for the elevation model."""
+        beside = (self.grd.annotation, self.grd.calibration, self.grd.noise) if self.grd else ()
+        used = [name for name, file in zip(POLARISATIONS, self.files, strict=False) if file]
+        return tuple(filter(None, (*self.files, *(part[n] for part in beside for n in used if n in part))))
+
+    def open(self, channel: int, grid: Grid) -> Warped | GroundRange:
+        """One polarisation on a tile's grid, to be entered."""
+        if self.grd is None:
+            return Warped(self.files[channel], grid, nodata=0)
+        return GroundRange(self.grd, POLARISATIONS[channel], grid, self.dem)
 
 
 def power_to_db(power: NDArray[np.float32]) -> NDArray[np.int16]:
@@ -134,7 +154,7 @@ def radar_step(
     """Compose step `number` of one block from the passes of that step, and write it to the cube.
 
     `require_radar` must have made the arrays. Rasters on another grid are warped to the tile's: bilinear, or
-    the average where their pixels are finer.
+    the average where their pixels are finer. GRD is calibrated and placed on it (`cube.ground_range`).
 
     Parameters
     ----------
@@ -168,8 +188,10 @@ def radar_step(
                 by_day.setdefault(item.date, []).append(item)
         days[orbit] = len(by_day)
         for channel in range(2):
-            files = [[p.files[channel] for p in by_day[day] if p.files[channel]] for day in sorted(by_day)]
-            count = _compose(files, grid, block, numbers[2 * place + channel])
+            rasters = [
+                [p.open(channel, grid) for p in by_day[day] if p.files[channel]] for day in sorted(by_day)
+            ]
+            count = _compose(rasters, block, numbers[2 * place + channel])
             np.maximum(counts[place], count, out=counts[place])
     if owned is not None:
         outside = ~_inside(block, owned)
@@ -197,7 +219,7 @@ def _check(passes: Sequence[RadarPass], step: TimeStep, tile: str) -> None:
 
 
 def _compose(
-    days: Sequence[Sequence[str]], grid: Grid, block: Block, out: NDArray[np.int16]
+    days: Sequence[Sequence[Warped | GroundRange]], block: Block, out: NDArray[np.int16]
 ) -> NDArray[np.uint8]:
     """Mean power of one channel over days into `out` (decibel × 100); returns days a pixel.
 
@@ -205,12 +227,13 @@ def _compose(
     """
     count = np.zeros(out.shape, dtype=np.uint8)
     with ExitStack() as stack:
-        open_days = [[stack.enter_context(Warped(path, grid, nodata=0)) for path in paths] for paths in days]
+        for raster in itertools.chain(*days):
+            stack.enter_context(raster)
         for first in range(0, block.height, CELL):
             rows = slice(first, min(first + CELL, block.height))
             shape = (rows.stop - rows.start, block.width)
             total = np.zeros(shape, dtype=np.float32)
-            for slices in open_days:
+            for slices in days:
                 day, seen = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.uint8)
                 for raster in slices:
                     _add(raster.read(block, rows), day, seen)

@@ -10,7 +10,7 @@ from eo_pipeline.publish.report_text import reason_zh, with_se
 
 Row = dict[str, Any]
 
-_IMAGERY: Final = ("raster", "level1c")
+_IMAGERY: Final = ("raster", "level1c", "radar")
 #: States of products that were never brought, as the ledger of fetching calls them.
 _NOT_BROUGHT: Final = {
     "failed": "下载失败",
@@ -134,6 +134,7 @@ def scenes(manifest: RunManifest) -> Row:
         "used": len(found) - len(rejected),
         "rejected": rejected,
         "clouds": next((row for row in manifest.inputs if row.get("role") == "clouds"), None),
+        "passes": next((row for row in manifest.inputs if row.get("role") == "passes"), None),
         "skipped": [row for row in left if row["state"] not in _NOT_BROUGHT],
         "missing": [
             row | {"state_zh": _NOT_BROUGHT[row["state"]]} for row in left if row["state"] in _NOT_BROUGHT
