@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal
@@ -22,6 +23,17 @@ _MULTIHASH: Final = {"d501": ("md5", 16), "12": ("sha256", 32), "16": ("sha3-256
 #: Any one digest proves a file; the fastest is taken first.
 ALGORITHMS: Final = ("blake3", "md5", "sha256", "sha3-256")
 _LENGTHS: Final = {"blake3": 64, "md5": 32, "sha256": 64, "sha3-256": 64}
+
+#: How GDAL's driver tells, within the first bytes of a COG, that each block stands between its size and its
+#: last four bytes once more. https://gdal.org/en/stable/drivers/raster/cog.html#file-format-details
+_FRAMED: Final = (
+    b"BLOCK_LEADER=SIZE_AS_UINT4",
+    b"BLOCK_TRAILER=LAST_4_BYTES_REPEATED",
+    b"KNOWN_INCOMPATIBLE_EDITION=NO",
+)
+_GHOST: Final = 512
+#: Bytes between two blocks that are no directory.
+_BETWEEN: Final = 16
 
 Means = Literal["checksum", "manifest", "zip-crc", "pixels", "header", "size"]
 
@@ -180,6 +192,7 @@ def check_content(path: Path) -> Means:
     XML must parse; JSON too; zips are read through. Of rasters the header is
     opened and the last pixels are decoded, which a file that was cut off does not survive. A GeoTIFF with
     DEFLATE, as archives have them, is unpacked whole ("pixels"): every block carries a checksum of its own.
+    What lies outside the blocks nothing here proves; `Download` asks for it a second time.
 
     Raises
     ------
@@ -214,13 +227,11 @@ def check_content(path: Path) -> Means:
 def _check_raster(path: Path) -> Means:
     import zlib
 
-    import rasterio
     from rasterio.enums import Compression
-    from rasterio.errors import RasterioError
     from rasterio.windows import Window
 
     try:
-        with rasterio.Env(), rasterio.open(path) as raster:
+        with _opened(path) as raster:
             for row, col in ((0, 0), (raster.height - 1, raster.width - 1)):
                 raster.read(1, window=Window(col, row, 1, 1))
             if raster.driver != "GTiff" or raster.compression != Compression.deflate:
@@ -228,11 +239,16 @@ def _check_raster(path: Path) -> Means:
             # GDAL ends where the pixels end, before the checksum of a block, and finds no wrong byte
             blocks = set(_blocks(raster))
         with path.open("rb") as file:
+            head = file.read(_GHOST)
+            framed = all(word in head for word in _FRAMED) and b"MASK_INTERLEAVED" not in head
             for offset, size in blocks:
-                file.seek(offset)
-                zlib.decompress(file.read(size))
+                file.seek(offset - 4)
+                before, block, after = file.read(4), file.read(size), file.read(4)
+                zlib.decompress(block)
+                if framed and (before != size.to_bytes(4, "little") or after != block[-4:]):
+                    raise zlib.error(f"the block at {offset} is not between its size and its last bytes")
         return "pixels"
-    except (RasterioError, zlib.error) as error:
+    except zlib.error as error:
         raise DamagedError(f"{path.name} cannot be decoded ({error}). It is fetched again.") from None
 
 
@@ -263,6 +279,41 @@ def check_frame(raster: Any, told: Mapping[str, Any], name: str) -> None:
 
 def _near(one: list[Any], two: list[float]) -> bool:
     return len(one) == len(two) and all(abs(a - b) < 1e-6 for a, b in zip(one, two, strict=True))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A raster; that it cannot be opened or read means that it is damaged."""
+    import rasterio
+    from rasterio.errors import RasterioError
+
+    try:
+        with rasterio.Env(), rasterio.open(path) as raster:
+            yield raster
+    except RasterioError as error:
+        raise DamagedError(f"{path.name} cannot be decoded ({error}). It is fetched again.") from None
+
+
+def outside_blocks(path: Path) -> list[tuple[int, int]]:
+    """Begin and end of what in a GeoTIFF is no block of pixels: header and directories, wherever they lie.
+
+    The few bytes between two blocks are not among them; `check_content` knows what must stand there.
+
+    Raises
+    ------
+    DamagedError
+        It cannot be opened.
+    """
+    with _opened(path) as raster:
+        blocks = sorted(set(_blocks(raster))) if raster.driver == "GTiff" else []
+    if not blocks:
+        return []
+    found, place = [], 0
+    for offset, size in [*blocks, (path.stat().st_size, 0)]:
+        if offset - place > _BETWEEN:
+            found.append((place, offset))
+        place = max(place, offset + size)
+    return found
 
 
 def _blocks(raster: Any) -> Iterator[tuple[int, int]]:

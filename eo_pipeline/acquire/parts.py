@@ -70,7 +70,7 @@ def read_part(transport: Transport, url: str, start: int, stop: int, *, auth: Au
         wait: float | None = None
         try:
             with transport.opened("GET", url, auth=auth, headers=headers) as answer:
-                return _part(transport, answer, start, stop)
+                return part_in(transport, answer, start, stop)
         except AnswerError as error:
             status, wait, reason = error.status, error.retry_after, error
         except BROKEN as error:
@@ -81,7 +81,14 @@ def read_part(transport: Transport, url: str, start: int, stop: int, *, auth: Au
             raise unreached(url, reason, backoff.failures) from None
 
 
-def _part(transport: Transport, answer: requests.Response, start: int, stop: int) -> Part:
+def part_in(transport: Transport, answer: requests.Response, start: int, stop: int) -> Part:
+    """What an answer to a request for bytes `start` to `stop` (not included) holds.
+
+    Raises
+    ------
+    requests.RequestException, urllib3.exceptions.HTTPError
+        Something else, or less.
+    """
     told = _RANGE.fullmatch(answer.headers.get("Content-Range", "").strip())
     if answer.status_code != 206 or told is None or int(told[1]) != start:
         # a whole scene is never read for the sake of a part

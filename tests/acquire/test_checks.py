@@ -19,6 +19,7 @@ from eo_pipeline.acquire.checks import (
     check_digest,
     check_frame,
     check_zip,
+    outside_blocks,
     multihash,
     read_manifest,
     usable,
@@ -161,7 +162,10 @@ def test_one_wrong_byte_in_a_compressed_raster_is_found_without_any_digest(tmp_p
     rasterio.shutil.copy(plain, path, driver="COG", **options)
     assert check_content(path) == "pixels"
     whole = path.read_bytes()
-    for place in range(len(whole) // 20, len(whole) - 100, len(whole) // 20):
+    (_, first), *others = outside_blocks(path)  # the directories, and nothing else
+    assert others == []
+    places = [*range(len(whole) // 20, len(whole) - 100, len(whole) // 20), *range(first - 4, first + 8)]
+    for place in (*places, len(whole) - 1):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
         with pytest.raises(DamagedError, match="cannot be decoded"):
             check_content(path)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import rasterio
 import rasterio.shutil
-from loopback import Handler, Site, cut, status
+from loopback import Handler, Site, cut, other, status
 from rasterio.transform import from_origin
 from rasterio.windows import Window
 
@@ -167,7 +167,7 @@ def test_what_is_thrown_away_is_not_counted(
     calm = counted(tmp_path / "calm")
     blocks = 2 * BLOCK * BLOCK * 4
     assert 0.5 * blocks < calm - (1 << 16) < 1.2 * blocks  # the head once, although it is read twice
-    wrong = bytes(byte ^ 0xFF for byte in shown.files["/vv.tif"])  # takes longer than a request may
+    wrong = (np.frombuffer(shown.files["/vv.tif"], dtype=np.uint8) ^ 0xFF).tobytes()
 
     def damaged(handler: Handler) -> bool:
         return serve_range(handler, wrong)
@@ -187,6 +187,45 @@ def test_a_part_at_the_end_is_shorter(shown: Site, transport: Transport) -> None
     part = read_part(transport, f"{shown.url}/vv.tif", len(whole) - 5, len(whole) + 5)
     assert part == Part(len(whole) - 5, whole[-5:], len(whole), part.etag)
     assert part.etag
+
+
+# ---- whole files without a checksum
+def test_a_wrong_byte_outside_the_pixels_of_a_download_is_found(
+    shown: Site, transport: Transport, values: np.ndarray, tmp_path: Path
+) -> None:
+    right = shown.files["/vv.tif"]
+    wrong = right.replace(b"WGS 84", b"WGS 85", 1)  # in the name of its CRS
+    assert wrong != right
+    url, target = f"{shown.url}/vv.tif", tmp_path / "vv.tif"
+
+    def fetched() -> int:
+        """Bring it; how often it was asked for."""
+        shown.seen.clear()
+        transport.download(url, target)
+        assert target.read_bytes() == right
+        target.unlink()
+        return len(shown.seen)
+
+    assert fetched() == 2
+    shown.trouble["/vv.tif"] = [other(wrong)]
+    assert fetched() == 2 + 3  # held against two answers, thrown away, fetched again
+    part = lambda handler: serve_range(handler, wrong)  # noqa: E731
+    shown.trouble["/vv.tif"] = [status(503), lambda handler: False, status(503), part]
+    assert fetched() == 2 + 3  # the answer it is held against may be the wrong one
+    shown.ranges = False
+    assert fetched() == 2
+    # a plain raster has its directory behind the pixels
+    plain = tmp_path / "plain.tif"
+    with rasterio.open(
+        plain, "w", driver="GTiff", width=SIDE, height=SIDE, count=1, dtype="float32", compress="deflate"
+    ) as raster:
+        raster.write(values, 1)
+        raster.update_tags(PLACE="far behind")
+    shown.ranges, shown.files["/vv.tif"] = True, plain.read_bytes()
+    right = shown.files["/vv.tif"]
+    assert right.index(b"far behind") > len(right) // 2
+    shown.trouble["/vv.tif"] = [other(right.replace(b"far behind", b"far before"))]
+    assert fetched() > 4
 
 
 def test_what_is_no_raster_is_refused(shown: Site, transport: Transport, tmp_path: Path) -> None:
