@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eo_pipeline.acquire.sources.base import address, file_of
+from eo_pipeline.acquire.sources.base import file_of
+from eo_pipeline.acquire.windows import address, is_remote
 from eo_pipeline.cube.smoothing import array_of
 from eo_pipeline.cube.store import NODATA, SCALE, TileStore
 from eo_pipeline.disk import double_folder, replace_folder, restore_folder, telling_full
@@ -300,8 +301,8 @@ def _inputs(run: SeasonRun) -> list[dict[str, Any]]:
             for file in sorted(looked_into)
         ]
     rows += [
-        {"role": "remote", "path": place.removeprefix("/vsicurl/")}
-        for place in sorted({address(path) for path in paths if file_of(path) is None})
+        {"role": "remote", "path": place}
+        for place in sorted({address(path) for path in paths if is_remote(path)})
     ]
     if season.source.radar:
         root = season.source.radar.root

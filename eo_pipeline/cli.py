@@ -414,6 +414,10 @@ def _season_run(
     ):
         job = SeasonRun(planned, engine)
         with job.alone():
+            if products is not None:
+                from eo_pipeline.remote import with_other_copies
+
+                job = with_other_copies(job, products, block=block, on_note=say_note)
             yield job
 
 

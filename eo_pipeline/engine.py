@@ -26,7 +26,7 @@ from eo_pipeline.cluster import (
     threads_of,
 )
 from eo_pipeline.disk import disk_full, is_full
-from eo_pipeline.errors import EngineError, EOPipelineError
+from eo_pipeline.errors import EngineError, EOPipelineError, RemoteReadError
 from eo_pipeline.flights import DEATHS, Flight, Flights, WorkerLeftError
 from eo_pipeline.runlog import RunLog
 from eo_pipeline.storage import Folder
@@ -71,6 +71,8 @@ __all__ = [
     "write_atomic",
 ]
 
+#: What a task ends with that does not end the stage.
+_Ended = Outcome | RemoteReadError
 #: How often a quiet cluster is asked whether it is still there.
 _POLL_SECONDS: Final = 2.0
 
@@ -161,6 +163,8 @@ class Engine:
         EngineError
             A task failed, lost its worker again and again, or needs more than a worker has (`task_bytes`); or
             the cluster is gone. The tasks done before it stay done.
+        RemoteReadError
+            Rasters could not be read any more at their source; raised when all other tasks are done.
         DiskFullError
             There was no room for what a task writes.
         """
@@ -176,8 +180,12 @@ class Engine:
             else:
                 source = self._on_cluster(self._connect(len(todo), task_bytes), todo)
             pace = _Pace(sum(task.weight for _, task in todo))
+            unread: dict[str, str] = {}
             for number, outcome in source:
                 task = tasks[number]
+                if isinstance(outcome, RemoteReadError):
+                    unread |= outcome.reasons
+                    continue
                 results[number] = outcome.result
                 self.peaks[stage] = max(self.peaks.get(stage, 0), outcome.peak_bytes)
                 pace.add(task.weight)
@@ -193,6 +201,8 @@ class Engine:
                 )
                 progress = Progress(stage, len(results), len(tasks), skipped, pace.eta(), self.peaks[stage])
                 self.tell(progress)
+            if unread:
+                raise RemoteReadError(unread)
         return [results[number] for number in range(len(tasks))]
 
     def note(self, event: str, **facts: Any) -> None:
@@ -218,15 +228,19 @@ class Engine:
         seconds = round(time.perf_counter() - started, 3)
         self.note("stage_done", stage=stage, seconds=seconds, peak_bytes=self.peaks.get(stage))
 
-    def _in_process(self, todo: Sequence[tuple[int, Task]]) -> Iterator[tuple[int, Outcome]]:
+    def _in_process(self, todo: Sequence[tuple[int, Task]]) -> Iterator[tuple[int, _Ended]]:
         for number, task in todo:
             self._check_hold()
+            ended: _Ended
             try:
-                yield number, execute(task, fence=self._fence)
+                ended = execute(task, fence=self._fence)
+            except RemoteReadError as error:
+                ended = error
             except EOPipelineError:
                 raise
             except Exception as error:
                 raise _failure(task, error) from error
+            yield number, ended
 
     def _check_hold(self) -> None:
         if self.hold is not None:
@@ -237,7 +251,7 @@ class Engine:
         return None if self.hold is None else self.hold.fence
 
     # ---- on a cluster -----------------------------------------------------------------------------------
-    def _on_cluster(self, client: Any, todo: Sequence[tuple[int, Task]]) -> Iterator[tuple[int, Outcome]]:
+    def _on_cluster(self, client: Any, todo: Sequence[tuple[int, Task]]) -> Iterator[tuple[int, _Ended]]:
         with self._conditions([task for _, task in todo]) as conditions:
             flights = Flights(client, conditions, self._fence, deque(todo))
             asked = time.monotonic()
@@ -255,7 +269,7 @@ class Engine:
                         if now - seen > self._worker_timeout:
                             raise self._no_worker()
                     for flight, outcome in landed:
-                        if isinstance(outcome, Outcome):
+                        if isinstance(outcome, _Ended):
                             yield flight.number, outcome
                         else:
                             self._mourn(flights, flight, outcome)

@@ -15,6 +15,18 @@ class SourceError(EOPipelineError):
     """Rasters that cannot be read as one stack: another CRS, size, band count or date."""
 
 
+class RemoteReadError(SourceError):
+    """Rasters that are read in windows and cannot be read any more: the reason of each, by its address."""
+
+    def __init__(self, reasons: dict[str, str]) -> None:
+        super().__init__(reasons)
+        self.reasons = reasons
+
+    def __str__(self) -> str:
+        first, *others = self.reasons.values()
+        return f"{first} Other rasters that cannot be read: {len(others)}." if others else first
+
+
 class ArchiveError(EOPipelineError):
     """An archive that refuses, does not answer, or sends something else than was asked for."""
 

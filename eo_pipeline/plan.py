@@ -4,7 +4,7 @@ disk.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -184,7 +184,11 @@ class Plan:
 
 
 def make_plan(
-    season: Season, *, block: int | None = None, products: Sequence[Sentinel2Product] | None = None
+    season: Season,
+    *,
+    block: int | None = None,
+    products: Sequence[Sentinel2Product] | None = None,
+    unread: Mapping[str, str] | None = None,
 ) -> Plan:
     """Look at the source's headers and lay out the run.
 
@@ -194,6 +198,8 @@ def make_plan(
         Side of a block in pixels, instead of what suits the images.
     products : sequence of Sentinel2Product, optional
         What an archive holds, where the season reads windows of it.
+    unread : mapping, optional
+        Rasters of it that can be read no more, by address, and why: other copies are taken, or none.
 
     Raises
     ------
@@ -202,7 +208,7 @@ def make_plan(
     SeasonFileError
         Features or indices that the bands cannot give, or a climatology growth cannot be held against.
     """
-    source = open_source(season, products=products)
+    source = open_source(season, products=products, unread=unread)
     tiles = source.tiles()
     masks = season.source.mask_bands
     bands = tuple(asset.band for asset in tiles[0].scenes[0].assets if asset.band not in masks)

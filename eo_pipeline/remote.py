@@ -19,7 +19,9 @@ from eo_pipeline.acquire.searching import Search
 from eo_pipeline.acquire.season_fetch import level1c_fetcher, radar_fetcher, scene_fetcher, terrain_fetcher
 from eo_pipeline.acquire.sources.registry import open_archives, open_radar, open_terrain
 from eo_pipeline.acquire.transport import Transport
-from eo_pipeline.errors import ArchiveError, told_by
+from eo_pipeline.errors import ArchiveError, RemoteReadError, told_by
+from eo_pipeline.plan import make_plan
+from eo_pipeline.run import SeasonRun
 from eo_pipeline.scenes.items import read_remote
 from eo_pipeline.scenes.proofs import prover
 from eo_pipeline.season import Season
@@ -81,6 +83,45 @@ def acquire(
             for result in results:
                 on_result(result)
         return _where_they_are(season, archives, on_note) if windows else None
+
+
+def with_other_copies(
+    job: SeasonRun,
+    products: Sequence[Sentinel2Product],
+    *,
+    block: int | None = None,
+    on_note: Callable[[str], None] = lambda note: None,
+) -> SeasonRun:
+    """Make the cube of a season that is read in windows, whatever its sources do meanwhile.
+
+    Of a scene that can be read no more another source's copy is taken. Where there is none, it is left out
+    and reported. What was made of the other scenes stays.
+
+    Parameters
+    ----------
+    job : SeasonRun
+        Alone on its work folder.
+    products, block
+        What its plan was made of.
+    on_note : callable, optional
+        Told of each such scene.
+
+    Returns
+    -------
+    SeasonRun
+        `job`, or one of a newer plan.
+    """
+    unread: dict[str, str] = {}
+    while True:
+        try:
+            _ = job.cube
+            return job
+        except RemoteReadError as error:
+            unread |= error.reasons
+            for reason in error.reasons.values():
+                on_note(f"{reason} Another source's copy of the scene is read, or it is left out.")
+        plan = make_plan(job.plan.season, block=block, products=products, unread=unread)
+        job = SeasonRun(plan, job.engine, job.timings)
 
 
 def _where_they_are(

@@ -112,6 +112,39 @@ def part_in(transport: Transport, answer: requests.Response, start: int, stop: i
     return Part(start, b"".join(pieces), length, answer.headers.get("ETag", ""))
 
 
+class OneFile:
+    """Bytes of a file at a source, all of one and the same version of it.
+
+    Parameters
+    ----------
+    read
+        Brings bytes.
+    name
+        How messages call it.
+    begun
+        A part that was read before, whose version the others must be.
+    """
+
+    def __init__(self, read: ReadPart, name: str, begun: Part | None = None) -> None:
+        self._read, self._name = read, name
+        self.length, self._etag = (begun.length, begun.etag) if begun else (0, "")
+
+    def read(self, start: int, stop: int) -> bytes:
+        """Bytes `start` to `stop` (not included); fewer where the file ends before.
+
+        Raises
+        ------
+        ArchiveError
+            They cannot be had, or are of another version.
+        """
+        part = self._read(start, stop)
+        tags = {tag for tag in (part.etag, self._etag) if tag}
+        if len(tags) > 1 or (self.length and part.length != self.length):
+            raise ArchiveError(f"{self._name} changed at its source while it was read; fetch it again.")
+        self.length, self._etag = part.length, part.etag or self._etag
+        return part.data
+
+
 class Copy:
     """The copy with holes of one cloud-optimised GeoTIFF.
 
@@ -127,9 +160,8 @@ class Copy:
     """
 
     def __init__(self, read: ReadPart, path: Path, name: str) -> None:
-        self._read, self._path, self._name = read, path, name
-        self._etag = ""
-        self._length = 0
+        self._path, self._name = path, name
+        self._file = OneFile(read, name)
 
     @contextmanager
     def opened(self) -> Iterator[Any]:
@@ -149,7 +181,7 @@ class Copy:
             with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR", GDAL_PAM_ENABLED="NO"):
                 with rasterio.open(self._path) as raster:
                     need = _TAGS + 16 * _blocks_of(raster)
-                if len(head) < min(need, self._length):
+                if len(head) < min(need, self._file.length):
                     tell(-len(head))  # it comes again with more
                     self._lay(self._head(need))
                 with rasterio.open(self._path) as raster:
@@ -165,9 +197,9 @@ class Copy:
         them.
         """
         for _ in range(_DAMAGED_TRIES):
-            whole = self._bytes(0, count)
+            whole = self._file.read(0, count)
             middle = len(whole) // 2
-            halves = self._bytes(0, middle) + self._bytes(middle, len(whole))
+            halves = self._file.read(0, middle) + self._file.read(middle, len(whole))
             tell(-len(halves))
             if whole == halves:
                 return whole
@@ -180,19 +212,11 @@ class Copy:
         mode = "r+b" if self._path.exists() else "w+b"
         with self._path.open(mode) as file:
             known = file.read(len(head))
-            if known != head[: len(known)] or self._path.stat().st_size != self._length:
+            if known != head[: len(known)] or self._path.stat().st_size != self._file.length:
                 file.truncate(0)
             file.seek(0)
             file.write(head)
-            file.truncate(self._length)
-
-    def _bytes(self, start: int, stop: int) -> bytes:
-        part = self._read(start, stop)
-        tags = {tag for tag in (part.etag, self._etag) if tag}
-        if len(tags) > 1 or (self._length and part.length != self._length):
-            raise ArchiveError(f"{self._name} changed at its source while it was read; fetch it again.")
-        self._length, self._etag = part.length, part.etag or self._etag
-        return part.data
+            file.truncate(self._file.length)
 
     def bring(self, raster: Any, window: Window) -> None:
         """Fetch the blocks of a window that are not there yet.
@@ -207,7 +231,7 @@ class Copy:
             missing = [b for b in _blocks_over(raster, window) if not (deflated and _whole(file, b))]
             for _ in range(_DAMAGED_TRIES):
                 for start, stop in _joined(missing):
-                    data = self._bytes(start, stop)
+                    data = self._file.read(start, stop)
                     file.seek(start)
                     file.write(data)
                 file.flush()

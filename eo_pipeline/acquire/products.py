@@ -172,7 +172,7 @@ class Archive(Protocol):
         ...
 
     def open(self, file: RemoteFile) -> str:
-        """A path GDAL reads windows of without a download: /vsicurl/…, signed where that is asked for.
+        """The path `windows.Raster` reads windows of, without a download.
 
         Raises
         ------

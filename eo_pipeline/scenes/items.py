@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
@@ -64,7 +64,6 @@ def read_item(
     item: Mapping[str, Any],
     *,
     folder: Path | None = None,
-    opener: Callable[[str], str] | None = None,
     provider: str = "",
 ) -> Sentinel2Product:
     """The product an item describes.
@@ -74,10 +73,8 @@ def read_item(
     item : mapping
         The STAC item.
     folder : Path, optional
-        Where its rasters lie; assets without a file there are left out. Without it they are opened where
-        the item says, through GDAL's network drivers.
-    opener : callable, optional
-        Turns an href into a path GDAL opens (to sign it); only without `folder`.
+        Where its rasters lie; assets without a file there are left out. Without it they go by the addresses
+        the item gives.
     provider : str
         Who wrote the rasters, where that is known better than the item tells.
 
@@ -98,7 +95,7 @@ def read_item(
         )
     tile = _tile(properties, named.tile if named else "", where)
     facts = _esa_metadata(folder)
-    bands = finest_first(_bands(item, folder, opener))
+    bands = finest_first(_bands(item, folder))
     return Sentinel2Product(
         name=name,
         simulated="simulated" in properties,
@@ -134,7 +131,7 @@ def read_remote(product: Product, paths: Mapping[str, str]) -> Sentinel2Product:
     product : Product
         As the archive's `search` gave it.
     paths : mapping
-        The path GDAL opens for each band, as `Archive.open` gives them.
+        The path of each band's raster, as `Archive.open` gives them.
     """
     named = read_name(product.name) or read_name(str(product.properties.get("s2:product_uri", "")))
     bands = {
@@ -191,22 +188,7 @@ def provider_of(item: Mapping[str, Any]) -> str:
     return next((name for found, name in signs if found), "")
 
 
-def gdal_path(href: str) -> str:
-    """The path GDAL opens an href under.
-
-    >>> gdal_path("https://example.org/B04.tif?sig=a%2Bb")
-    '/vsicurl/https://example.org/B04.tif?sig=a%2Bb'
-    """
-    if href.startswith(("http://", "https://")):
-        return "/vsicurl/" + href
-    if href.startswith("s3://"):
-        return "/vsis3/" + href.removeprefix("s3://")
-    return href.removeprefix("file://")
-
-
-def _bands(
-    item: Mapping[str, Any], folder: Path | None, opener: Callable[[str], str] | None
-) -> dict[str, list[BandFile]]:
+def _bands(item: Mapping[str, Any], folder: Path | None) -> dict[str, list[BandFile]]:
     local = _local_files(folder) if folder else {}
     found: dict[str, list[BandFile]] = {}
     for key, asset in item["assets"].items():
@@ -219,7 +201,7 @@ def _bands(
         href = str(asset.get("href") or "")
         metres = int(match["metres"] or 0) or _metres(asset, band)
         if folder is None:
-            path = (opener or gdal_path)(href)
+            path = href.removeprefix("file://")
         else:
             place = _local(local, folder, href, str(key), band)
             if place is None:

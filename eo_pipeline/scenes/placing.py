@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from eo_pipeline.acquire.secrets import redact
-from eo_pipeline.acquire.sources.base import READ_OPTIONS, address
+from eo_pipeline.acquire.sources.base import READ_OPTIONS
+from eo_pipeline.acquire.windows import Raster, address
 from eo_pipeline.errors import SourceError
 from eo_pipeline.mgrs import TileFrame, tile_frame
 from eo_pipeline.scenes.sentinel2 import Sentinel2Product
@@ -54,28 +54,21 @@ def place_bands(product: Sentinel2Product, bands: Sequence[str]) -> tuple[tuple[
         A band is missing, a raster is damaged, in another CRS, or beside the tile's pixel grid.
     """
     import rasterio
-    from rasterio.errors import RasterioError
 
     frame = tile_frame(product.tile)
     places: list[Place] = []
     pixel = 0.0
     for name in bands:
         file = product.band(name)
-        try:
-            with rasterio.Env(**READ_OPTIONS, GDAL_PAM_ENABLED="NO"), rasterio.open(file.path) as raster:
-                own = 10.0 * raster.transform.a / file.metres
-                pixel = pixel or own
-                if abs(own - pixel) > 1e-6 * pixel:
-                    raise SourceError(
-                        f"{address(file.path)} has pixels of {raster.transform.a:g} m, which does not fit "
-                        f"the other bands of {product.name}. Fetch it again."
-                    )
-                places.append(_place(raster, name, file.path, frame, pixel))
-        except RasterioError as error:
-            raise SourceError(
-                f"{address(file.path)} cannot be read ({redact(str(error))}). The file is damaged or "
-                "incomplete: fetch it again."
-            ) from error
+        with rasterio.Env(**READ_OPTIONS, GDAL_PAM_ENABLED="NO"), Raster(file.path) as raster:
+            own = 10.0 * raster.data.transform.a / file.metres
+            pixel = pixel or own
+            if abs(own - pixel) > 1e-6 * pixel:
+                raise SourceError(
+                    f"{address(file.path)} has pixels of {raster.data.transform.a:g} m, which does not fit "
+                    f"the other bands of {product.name}. Fetch it again."
+                )
+            places.append(_place(raster.data, name, file.path, frame, pixel))
     return tuple(places), pixel
 
 
@@ -85,15 +78,16 @@ def _place(raster: DatasetReader, band: str, path: str, frame: TileFrame, pixel:
     if epsg != frame.epsg:
         known = f"EPSG:{epsg}" if epsg else "unknown"
         raise SourceError(
-            f"{path}: its CRS is {known}, that of tile {frame.name} EPSG:{frame.epsg}. Fetch it again."
+            f"{address(path)}: its CRS is {known}, that of tile {frame.name} EPSG:{frame.epsg}. "
+            "Fetch it again."
         )
     zoom = a / pixel
     row, col = (frame.uly - top) / pixel, (left - frame.ulx) / pixel
     if b or d or a != -e or abs(zoom - round(zoom)) > 1e-6 or max(_beside(row), _beside(col)) > 1e-3:
         raise SourceError(
-            f"{path} lies at {left:g}, {top:g} with pixels of {a:g} m, beside the pixel grid of tile "
-            f"{frame.name} (from {frame.ulx}, {frame.uly} in steps of {pixel:g} m). It was resampled: fetch "
-            "it again."
+            f"{address(path)} lies at {left:g}, {top:g} with pixels of {a:g} m, beside the pixel grid of "
+            f"tile {frame.name} (from {frame.ulx}, {frame.uly} in steps of {pixel:g} m). It was resampled: "
+            "fetch it again."
         )
     units = [int(side) * round(zoom) for side in raster.block_shapes[0]]
     unit_y, unit_x = (side if side <= _LARGEST_UNIT else 1 for side in units)

@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from eo_pipeline.acquire.sources.base import address, file_of
+from eo_pipeline.acquire.sources.base import file_of
 from eo_pipeline.acquire.wanted import Prover
+from eo_pipeline.acquire.windows import address
 from eo_pipeline.scenes.radiometry import DarkTargets, OffsetProof, prove_offset
 from eo_pipeline.scenes.sentinel2 import ARCHIVES, Sentinel2Product, read_product
 

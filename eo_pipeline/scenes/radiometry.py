@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eo_pipeline.acquire.sources.base import READ_OPTIONS
-from eo_pipeline.errors import RadiometryError, SourceError
+from eo_pipeline.acquire.windows import Raster
+from eo_pipeline.errors import RadiometryError
 from eo_pipeline.scenes.sentinel2 import Sentinel2Product
 
 Verdict = Literal["proven", "quarantined"]
@@ -296,24 +297,18 @@ def read_reduced(paths: list[str], metres: list[int]) -> list[NDArray[Any]]:
         One of them cannot be read.
     """
     import rasterio
-    from rasterio.errors import RasterioError
 
     found: list[NDArray[Any]] = []
     shape: tuple[int, int] | None = None
     for path, size in zip(paths, metres, strict=True):
-        try:
-            with rasterio.Env(**READ_OPTIONS, GDAL_PAM_ENABLED="NO"), rasterio.open(path) as raster:
-                if shape is None:
-                    height, width = (side * size / max(metres) for side in raster.shape)
-                    factor = 1
-                    while max(height, width) / factor > _SIDE:
-                        factor *= 2
-                    shape = (max(1, round(height / factor)), max(1, round(width / factor)))
-                found.append(raster.read(1, out_shape=shape))
-        except RasterioError as error:
-            raise SourceError(
-                f"{path} cannot be read ({error}). The file is damaged or incomplete: fetch it again."
-            ) from error
+        with rasterio.Env(**READ_OPTIONS, GDAL_PAM_ENABLED="NO"), Raster(path) as raster:
+            if shape is None:
+                height, width = (side * size / max(metres) for side in raster.data.shape)
+                factor = 1
+                while max(height, width) / factor > _SIDE:
+                    factor *= 2
+                shape = (max(1, round(height / factor)), max(1, round(width / factor)))
+            found.append(raster.read(1, out_shape=shape))
     return found
 
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from eo_pipeline.acquire.products import Direction
 from eo_pipeline.errors import SourceError
-from eo_pipeline.scenes.items import gdal_path, load_item
+from eo_pipeline.scenes.items import load_item
 from eo_pipeline.scenes.range_doppler import read_geometry
 from eo_pipeline.scenes.safe_xml import find_text, parse_xml
 
@@ -140,7 +140,7 @@ def _read_item(place: Path) -> Radar:
         if local:
             files[name] = str(local[0])
         elif asset and "://" in str(asset.get("href")):
-            files[name] = gdal_path(str(asset["href"]))
+            files[name] = str(asset["href"]).removeprefix("file://")
     started = properties.get("start_datetime") or properties.get("datetime")
     identity = str(item.get("id") or place.name)
     match = _NAME.match(identity)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
@@ -21,6 +21,7 @@ from eo_pipeline.acquire.ledger import ProductRow, not_brought
 from eo_pipeline.acquire.observations import same_part
 from eo_pipeline.acquire.sources.base import Asset, Scene, SceneSource, Tile
 from eo_pipeline.acquire.sources.folder import FolderSource
+from eo_pipeline.acquire.windows import address
 from eo_pipeline.errors import EOPipelineError, SourceError
 from eo_pipeline.grid import Grid
 from eo_pipeline.mgrs import TileFrame, tile_frame, tiles_over
@@ -96,13 +97,22 @@ class SentinelSource:
         With `season.source.sentinel`.
     products : sequence of Sentinel2Product, optional
         Products that are read where they are (windows of an archive's rasters) instead of those on disk.
+    unread : mapping, optional
+        Rasters among them that can be read no more, by address, and why; their products are not used.
     """
 
-    def __init__(self, season: Season, *, products: Sequence[Sentinel2Product] | None = None) -> None:
+    def __init__(
+        self,
+        season: Season,
+        *,
+        products: Sequence[Sentinel2Product] | None = None,
+        unread: Mapping[str, str] | None = None,
+    ) -> None:
         if season.source.sentinel is None:
             raise SourceError(f'{season.path}: [source] is no source of Sentinel-2; set layout = "safe".')
         self.season = season
         self._given = None if products is None else tuple(products)
+        self._unread = unread or {}
         self._tiles: tuple[Tile, ...] | None = None
         self._skipped: list[SkippedProduct] = []
         #: Whether one of the products says of itself that it is simulated; known once `tiles` was called.
@@ -274,7 +284,11 @@ class SentinelSource:
                 self._skipped.append(SkippedProduct(path.name, str(path), str(error), tile, day))
 
     def _use(self, product: Sentinel2Product, cache: ProofCache, level1c: Level1CFolder | None) -> _Usable:
-        places, pixel = place_bands(product, tuple(self.season.source.bands))
+        bands = tuple(self.season.source.bands)
+        for place in (address(product.band(band).path) for band in bands):
+            if place in self._unread:
+                raise SourceError(self._unread[place])
+        places, pixel = place_bands(product, bands)
         proof = cache.prove(product)
         proof.require(product.name)
         found = level1c.of(product, pixel=pixel) if level1c is not None else None
@@ -332,7 +346,12 @@ class SentinelSource:
         return f"{where}: none of {len(self._skipped)} products of the season can be used:\n{told}{more}"
 
 
-def open_source(season: Season, *, products: Sequence[Sentinel2Product] | None = None) -> SceneSource:
+def open_source(
+    season: Season,
+    *,
+    products: Sequence[Sentinel2Product] | None = None,
+    unread: Mapping[str, str] | None = None,
+) -> SceneSource:
     """The source of scenes a season names: stacks of rasters, or Sentinel-2 products.
 
     Parameters
@@ -341,6 +360,8 @@ def open_source(season: Season, *, products: Sequence[Sentinel2Product] | None =
         A checked season file.
     products : sequence of Sentinel2Product, optional
         For a season that reads windows of an archive: what was found there (`items.read_remote`).
+    unread : mapping, optional
+        See `SentinelSource`.
 
     Raises
     ------
@@ -354,7 +375,7 @@ def open_source(season: Season, *, products: Sequence[Sentinel2Product] | None =
         raise SourceError(
             f'{season.path}: [source] read = "windows" needs the products of a search; none were given.'
         )
-    return SentinelSource(season, products=products)
+    return SentinelSource(season, products=products, unread=unread)
 
 
 def find_products(root: Path) -> tuple[Path, ...]:

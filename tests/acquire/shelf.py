@@ -133,7 +133,7 @@ class Shelf:
         return tuple(offered[key] for key in keys)
 
     def open(self, file: RemoteFile) -> str:
-        return f"/vsicurl/{file.href}"
+        return file.href
 
     def fetch(self, file: RemoteFile, target: Path) -> None:
         self.transport.download(file.href, target, size=file.size, checksums=file.checksums, auth=self.auth)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from eo_pipeline.engine import Engine, Progress, Task, done_result, locked, task_key
-from eo_pipeline.errors import EngineError, SourceError
+from eo_pipeline.errors import EngineError, RemoteReadError, SourceError
 
 
 def count_call(*, log: Path, value: int) -> dict[str, Any]:
@@ -27,6 +27,12 @@ def fail_at(*, log: Path, value: int) -> dict[str, Any]:
 
 def bad_input(*, log: Path, value: int) -> dict[str, Any]:
     raise SourceError(f"{log}: fetch it again.")
+
+
+def gone(*, log: Path, value: int) -> dict[str, Any]:
+    if value in (0, 2):
+        raise RemoteReadError({f"https://example.org/{value}.tif": f"{value}.tif cannot be read: 404."})
+    return count_call(log=log, value=value)
 
 
 def tasks(root: Path, function: Any = count_call, salt: str = "") -> list[Task]:
@@ -56,6 +62,17 @@ def test_done_tasks_are_skipped(tmp_path: Path) -> None:
     assert first == again == [{"square": value * value} for value in range(4)]
     assert calls(tmp_path) == [0, 1, 2, 3]
     assert told[-1] == Progress("stage", 4, 4, 4)
+
+
+def test_rasters_that_are_gone_are_told_when_all_others_are_done(tmp_path: Path) -> None:
+    with Engine(workers=0) as engine:
+        with pytest.raises(RemoteReadError) as caught:
+            engine.run("stage", tasks(tmp_path, gone))
+        assert list(caught.value.reasons) == ["https://example.org/0.tif", "https://example.org/2.tif"]
+        assert str(caught.value) == "0.tif cannot be read: 404. Other rasters that cannot be read: 1."
+        assert calls(tmp_path) == [1, 3]
+        assert len(engine.run("stage", tasks(tmp_path))) == 4
+    assert calls(tmp_path) == [0, 1, 2, 3]
 
 
 def test_the_time_left_follows_the_speed_of_this_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -150,7 +150,7 @@ def test_the_recorded_item_of_planetary_computer(shared_data: Path, tmp_path: Pa
     assert (radar.direction, radar.orbit, radar.corrected) == ("descending", 51, True)
     assert radar.sensed == datetime(2024, 4, 19, 4, 59, 4, tzinfo=UTC)
     assert sorted(radar.files) == ["vh", "vv"]
-    assert radar.files["vv"].startswith("/vsicurl/https://sentinel1euwestrtc.blob.core.windows.net/")
+    assert radar.files["vv"].startswith("https://sentinel1euwestrtc.blob.core.windows.net/")
 
 
 @pytest.mark.realdata

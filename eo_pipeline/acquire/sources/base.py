@@ -14,34 +14,24 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
-from urllib.parse import parse_qs
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eo_pipeline.acquire.secrets import redact
+from eo_pipeline.acquire.windows import Raster, address, is_remote
 from eo_pipeline.errors import SourceError
 from eo_pipeline.grid import Block, Grid
-
-if TYPE_CHECKING:
-    from rasterio.io import DatasetReader
 
 # GDAL tells of oddities in tags that do not matter here (extra samples, datum names). Without any handler
 # they would stand in the midst of a command's own messages; a program that sets up logging still gets them.
 logging.getLogger("rasterio").addHandler(logging.NullHandler())
 
-#: How GDAL reads. Of rasters that lie elsewhere, in windows: it tries again as our transport does, asks for
-#: no listing of their folder, and reads neighbouring ranges in one go. A worker reads each window once, so
-#: the cache of decoded blocks (5 % of the memory by default) is small.
+
+#: How GDAL reads: it looks for no files beside a raster. A worker reads each window once, so the cache of
+#: decoded blocks (5 % of the memory by default) is small.
 READ_OPTIONS: Final[dict[str, Any]] = {
-    "GDAL_HTTP_MAX_RETRY": "6",
-    "GDAL_HTTP_RETRY_DELAY": "0.5",
-    "GDAL_HTTP_TIMEOUT": "120",
-    "GDAL_HTTP_CONNECTTIMEOUT": "20",
-    "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
-    "GDAL_INGESTED_BYTES_AT_OPEN": "32768",
     "GDAL_CACHEMAX": 64_000_000,  # rasterio takes it as a number of bytes
 }
 
@@ -137,28 +127,16 @@ class SceneSource(Protocol):
 
 
 def file_of(path: str) -> Path | None:
-    """The file on disk behind a path that GDAL reads; None where it lies elsewhere.
+    """The file on disk behind a raster's path; None where it lies elsewhere.
 
     >>> file_of("/vsizip//data/S2A.zip/S2A.SAFE/B04.jp2")
     PosixPath('/data/S2A.zip')
-    >>> file_of("/vsicurl/https://example.org/B04.tif") is None
+    >>> file_of("https://example.org/B04.tif") is None
     True
     """
     if path.startswith("/vsizip/"):
         return Path(path.removeprefix("/vsizip/").partition(".zip/")[0] + ".zip")
-    return None if path.startswith("/vsi") else Path(path)
-
-
-def address(path: str) -> str:
-    """A raster's path without the signature an archive put on it, which changes from hour to hour.
-
-    >>> address("/vsicurl?list_dir=no&url=https%3A%2F%2Fexample.org%2FB04.tif%3Fsig%3Dabc")
-    '/vsicurl/https://example.org/B04.tif'
-    """
-    head, _, query = path.partition("?")
-    if head == "/vsicurl":
-        return "/vsicurl/" + parse_qs(query).get("url", [""])[0].partition("?")[0]
-    return head if head.startswith("/vsi") else path
+    return None if is_remote(path) else Path(path)
 
 
 def stamp(path: str) -> FileStamp:
@@ -180,15 +158,14 @@ def stamp(path: str) -> FileStamp:
 
 
 def scene_token(scene: Scene) -> str:
-    """A hash that changes whenever a file of the scene, how it is read, or where the sun stood, changes."""
+    """A hash that changes whenever a file of the scene, or how it is read, changes."""
     looked_into = (*scene.paths, *(asset.path for asset in scene.level1c))
     stamps = [(item.path, item.bytes, item.mtime_ns) for item in map(stamp, looked_into)]
     reading = [
         (a.band, address(a.path), a.index, a.scale, a.offset, a.nodata, a.corner, a.zoom)
         for a in (*scene.assets, *scene.level1c)
     ]
-    facts = [scene.date.isoformat(), stamps, reading, scene.sun]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([scene.date.isoformat(), stamps, reading]).encode()).hexdigest()
 
 
 class BlockReader:
@@ -202,7 +179,7 @@ class BlockReader:
 
     def __init__(self, block: Block) -> None:
         self.block = block
-        self._open: dict[str, DatasetReader] = {}
+        self._open: dict[str, Raster] = {}
         self._stack = ExitStack()
 
     def __enter__(self) -> BlockReader:
@@ -222,15 +199,13 @@ class BlockReader:
             raster.close()
         self._open.clear()
 
-    def _raster(self, path: str) -> DatasetReader:
-        import rasterio
-
+    def _raster(self, path: str) -> Raster:
         if path in self._open:
             self._open[path] = self._open.pop(path)  # the last used goes last
         else:
             if len(self._open) >= self._KEPT_OPEN:
                 self._open.pop(next(iter(self._open))).close()
-            self._open[path] = rasterio.open(path)
+            self._open[path] = Raster(path)
         return self._open[path]
 
     def numbers(self, asset: Asset) -> NDArray[Any]:
@@ -239,25 +214,19 @@ class BlockReader:
         Beyond the raster's edge (a block may reach over it where tiles are smaller than a block) the numbers
         are the asset's nodata value, or 0.
         """
-        from rasterio.errors import RasterioError
         from rasterio.windows import Window
 
         row, col = asset.corner[0] + self.block.row, asset.corner[1] + self.block.col
         zoom = asset.zoom
         top, left = row // zoom, col // zoom
         bottom, right = -(-(row + self.block.height) // zoom), -(-(col + self.block.width) // zoom)
-        try:
-            raster = self._raster(asset.path)
-            inside = Window.from_slices(
-                (min(max(0, top), raster.height), min(max(0, bottom), raster.height)),
-                (min(max(0, left), raster.width), min(max(0, right), raster.width)),
-            )
-            found: NDArray[Any] = raster.read(asset.index, window=inside)
-        except (RasterioError, IndexError) as error:
-            raise SourceError(
-                f"{address(asset.path)}, band {asset.index}: cannot be read ({redact(str(error))}). "
-                "The file is damaged or was changed during the run: fetch it again."
-            ) from error
+        raster = self._raster(asset.path)
+        height, width = raster.data.shape
+        inside = Window.from_slices(
+            (min(max(0, top), height), min(max(0, bottom), height)),
+            (min(max(0, left), width), min(max(0, right), width)),
+        )
+        found = raster.read(asset.index, window=inside)
         if found.shape != (bottom - top, right - left):
             whole = np.full((bottom - top, right - left), asset.nodata or 0, dtype=found.dtype)
             y, x = max(0, -top), max(0, -left)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, Literal
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import pystac
 import pystac_client
@@ -36,6 +36,7 @@ from eo_pipeline.acquire.sources.catalogue import (
 from eo_pipeline.acquire.sources.sas import SasAuth, SasTokens
 from eo_pipeline.acquire.sources.stac_items import product_of_item
 from eo_pipeline.acquire.transport import Auth, Transport
+from eo_pipeline.acquire.windows import remote_path
 from eo_pipeline.errors import ArchiveError
 
 Method = Literal["POST", "GET"]
@@ -306,14 +307,12 @@ class StacArchive:
         return in_wanted_order(product, keys, {file.key: file for file in found})
 
     def open(self, file: RemoteFile) -> str:
-        """See `Archive.open`. A signed path is good for some minutes only; ask anew for later readings."""
-        href = self._sas.sign(file.href) if self._sas else file.href
-        if not href.startswith(("http://", "https://")):
-            raise ArchiveError(f'{self._name}: {href} is no web address; set [source] read = "download".')
-        # plain addresses stay legible; with a query GDAL needs them quoted, and told not to look beside them
-        if "?" in href:
-            return f"/vsicurl?list_dir=no&url={quote(href, safe='')}"
-        return f"/vsicurl/{href}"
+        """See `Archive.open`."""
+        if not file.href.startswith(("http://", "https://")):
+            raise ArchiveError(
+                f'{self._name}: {file.href} is no web address; set [source] read = "download".'
+            )
+        return remote_path(file.href, self._name, self._url)
 
     def fetch(self, file: RemoteFile, target: Path) -> None:
         """See `Archive.fetch`; of the key "item" it is the item as JSON with sorted keys."""
