@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import pickle
+import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -168,7 +170,10 @@ def test_a_source_that_is_down_is_not_waited_for_again_and_again(shown: Site, va
         windows._head.cache_clear()
 
 
-def test_a_signature_that_ends_in_mid_reading_is_made_anew(shown: Site, values: np.ndarray) -> None:
+def test_a_signature_that_ends_in_mid_reading_is_made_anew_and_never_told(
+    shown: Site, values: np.ndarray, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
     given: dict[str, datetime] = {}
 
     def sign(handler: Handler) -> bool:
@@ -195,3 +200,8 @@ def test_a_signature_that_ends_in_mid_reading_is_made_anew(shown: Site, values: 
         given.update(dict.fromkeys(given, datetime.now(UTC)))
         window = Window(0, 1024, SIDE, BLOCK)
         np.testing.assert_array_equal(raster.read(1, window=window), seen_in(values, window))
+    shown.always["/B04.tif"] = lambda handler: handler.answer(403, b"never")
+    refused = pytest.raises(RemoteReadError, match=r"/B04\.tif cannot be read.*403")
+    with refused as unread, Raster(path_of(shown, "planetary-computer")) as raster:
+        raster.read(1, window=Window(512, 1152, BLOCK, BLOCK))
+    assert not re.search(r"sig=n\d", str(unread.value) + caplog.text)

@@ -158,14 +158,15 @@ def stamp(path: str) -> FileStamp:
 
 
 def scene_token(scene: Scene) -> str:
-    """A hash that changes whenever a file of the scene, or how it is read, changes."""
+    """A hash that changes whenever a file of the scene, how it is read, or where the sun stood, changes."""
     looked_into = (*scene.paths, *(asset.path for asset in scene.level1c))
     stamps = [(item.path, item.bytes, item.mtime_ns) for item in map(stamp, looked_into)]
     reading = [
         (a.band, address(a.path), a.index, a.scale, a.offset, a.nodata, a.corner, a.zoom)
         for a in (*scene.assets, *scene.level1c)
     ]
-    return hashlib.sha256(json.dumps([scene.date.isoformat(), stamps, reading]).encode()).hexdigest()
+    facts = [scene.date.isoformat(), stamps, reading, scene.sun]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
 class BlockReader:
