@@ -131,7 +131,8 @@ def test_killed_in_the_middle_it_goes_on_also_signed(twin: Twin, tmp_path: Path)
         stats = archive.stats()
     assert stats["signatures"] > 0 and result.complete and leftovers(tmp_path) == []
     (dem,) = elevation_model(read_season(file))
-    assert stats["bytes"] == dem.stat().st_size - begun  # what had come was kept
+    # what had come was kept; without a checksum, what is no pixels is asked for once more
+    assert 0 <= stats["bytes"] - (dem.stat().st_size - begun) < 4096
 
 
 def test_seasons_share_a_folder_and_take_their_own_cells(twin: Twin, tmp_path: Path) -> None:
