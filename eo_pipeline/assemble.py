@@ -24,7 +24,15 @@ from eo_pipeline.disk import double_folder, replace_folder, restore_folder, tell
 from eo_pipeline.engine import code_digest, read_file, write_atomic
 from eo_pipeline.errors import EngineError, RunFolderError
 from eo_pipeline.grid import Block
-from eo_pipeline.products.classify import CLASS_NODATA, CONFIDENCE, CONFIDENCE_NODATA, CROP_TYPE
+from eo_pipeline.products.classify import (
+    CLASS_NODATA,
+    CONFIDENCE,
+    CROP_TYPE,
+    DOUBT_NODATA,
+    ENTROPY,
+    NOVELTY,
+    SET_SIZE,
+)
 from eo_pipeline.products.growth_map import ANOMALY, ANOMALY_SCALE, GROWTH
 from eo_pipeline.publish.catalog import write_cog
 from eo_pipeline.publish.contract import (
@@ -45,6 +53,15 @@ from eo_pipeline.storage import Folder
 
 if TYPE_CHECKING:
     from eo_pipeline.plan import TilePlan
+
+
+#: Title, description and unit of the rasters that tell how far the crop map can be believed.
+_DOUBTS: Final = {
+    CONFIDENCE: ("Confidence of the crop type", "calibrated probability of the class", "percent"),
+    ENTROPY: ("Entropy of the crop type", "entropy of the probabilities; 100 % is no idea", "percent"),
+    SET_SIZE: ("Possible crop types", "classes that may be the true one; 0: none fits well", "classes"),
+    NOVELTY: ("Novelty", "share of known samples that are more familiar", "percent"),
+}
 
 
 def assemble(run: SeasonRun) -> RunManifest:
@@ -195,19 +212,18 @@ def _rasters(run: SeasonRun, folder: Path, tile: TilePlan) -> list[Raster]:
             metadata=tags,
         )
         rasters.append(Raster("crop_type", name, path, "Crop type", dates[-1:], classes=crops))
-        path = f"{CROP_TYPE}/{name}/confidence.tif"
-        write_cog(
-            folder / path,
-            _Stored(store, CONFIDENCE, name),
-            grid,
-            nodata=CONFIDENCE_NODATA,
-            band_descriptions=("calibrated probability of the class",),
-            metadata=tags,
-            unit="percent",
-        )
-        rasters.append(
-            Raster("confidence", name, path, "Confidence of the crop type", dates[-1:], unit="percent")
-        )
+        for doubt, (title, description, unit) in _DOUBTS.items():
+            path = f"{CROP_TYPE}/{name}/{doubt}.tif"
+            write_cog(
+                folder / path,
+                _Stored(store, doubt, name),
+                grid,
+                nodata=DOUBT_NODATA,
+                band_descriptions=(description,),
+                metadata=tags,
+                unit=unit,
+            )
+            rasters.append(Raster(doubt, name, path, title, dates[-1:], unit=unit))
     path = f"{GROWTH}/{name}/growth.tif"
     write_cog(
         folder / path,

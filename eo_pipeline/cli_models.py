@@ -124,6 +124,7 @@ def train(
                 progress=step,
             )
         if validation is not None:
+            model = model.with_set_threshold(validation.set_threshold)
             model = model.with_metrics(cross_validation=_summary(validation, folds, read))
         model.save(out)
     if as_json:

@@ -29,9 +29,9 @@ from eo_pipeline.errors import RunFolderError, SourceError
 from eo_pipeline.plan import Plan, TilePlan
 from eo_pipeline.products.classify import (
     CLASS_NODATA,
-    CONFIDENCE,
-    CONFIDENCE_NODATA,
     CROP_TYPE,
+    DOUBT_NODATA,
+    DOUBTS,
     read_out_of_fold,
 )
 from eo_pipeline.products.curves import Sums, Zone, merge, read_sums
@@ -117,7 +117,7 @@ class SeasonRun:
                 store.create(tile.layout)
             for name, dtype, fill in (
                 (CROP_TYPE, "uint8", CLASS_NODATA),
-                (CONFIDENCE, "uint8", CONFIDENCE_NODATA),
+                *((name, "uint8", DOUBT_NODATA) for name in DOUBTS),
                 (GROWTH, "uint8", 0),
                 (ANOMALY, "int16", NODATA),
             ):

@@ -11,6 +11,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from models.conformal import COVERAGE, set_threshold
+
 #: Bins of the expected calibration error, as in Guo et al. 2017.
 ECE_BINS: Final = 15
 
@@ -32,6 +34,10 @@ class Calibration:
         Samples it was fitted on; none of them was seen by the members that predicted it.
     ece_before, ece_after : float
         Expected calibration error of these samples without and with it; NaN without samples.
+    set_coverage : float
+        Share of conformal sets that are to hold the true class.
+    set_threshold : float
+        Probability from which a class is in the set; 0, which takes every class, without samples.
     """
 
     method: str = "none"
@@ -39,6 +45,8 @@ class Calibration:
     n_held_out: int = 0
     ece_before: float = float("nan")
     ece_after: float = float("nan")
+    set_coverage: float = COVERAGE
+    set_threshold: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for the card; a missing figure is None, since JSON has no NaN."""
@@ -58,6 +66,7 @@ def calibrate(log_probabilities: NDArray[np.floating], codes: NDArray[np.integer
         n_held_out=len(codes),
         ece_before=expected_calibration_error(before, codes),
         ece_after=expected_calibration_error(after, codes),
+        set_threshold=set_threshold(after, codes),
     )
 
 
@@ -92,11 +101,29 @@ def fit_temperature(log_probabilities: NDArray[np.floating], codes: NDArray[np.i
     return float(np.exp(found.x))
 
 
+def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Probabilities of logits, over the last axis."""
+    shifted = np.asarray(logits, dtype=np.float64)
+    shifted = np.exp(shifted - shifted.max(axis=-1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True))
+
+
+def entropy(probabilities: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Shannon entropy of each row (n, k) as a share of the largest possible, log k.
+
+    Examples
+    --------
+    >>> entropy(np.array([[1.0, 0.0], [0.5, 0.5]])).tolist()
+    [0.0, 1.0]
+    """
+    p = np.asarray(probabilities, dtype=np.float64)
+    bits = -(p * np.log(np.maximum(p, _TINY))).sum(axis=-1) / np.log(p.shape[-1])
+    return np.asarray(np.clip(bits, 0.0, 1.0), dtype=np.float32)
+
+
 def apply_temperature(log_probabilities: NDArray[np.floating], temperature: float) -> NDArray[np.float64]:
     """Softmax of log probabilities (n, k) divided by the temperature."""
-    scaled = np.asarray(log_probabilities, dtype=np.float64) / temperature
-    scaled = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    return np.asarray(scaled / scaled.sum(axis=1, keepdims=True))
+    return softmax(np.asarray(log_probabilities, dtype=np.float64) / temperature)
 
 
 def expected_calibration_error(

@@ -21,7 +21,7 @@ from models.errors import ModelFileError
 
 CARD: Final = "card.json"
 WEIGHTS: Final = "weights.safetensors"
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class ModelCard:
     data : dict
         Description of the training samples: number, per class, groups, missing share, checksum.
     calibration : dict
-        Temperature, and calibration error before and after.
+        Temperature, calibration error before and after, and threshold of the conformal sets.
     metrics : dict
         Figures of a cross-validation or an independent test, named by whoever measured them.
     parameters : int

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,11 +15,13 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from safetensors import SafetensorError
 
-from models.calibration import Calibration, calibrate
+from models.calibration import Calibration, calibrate, entropy, softmax
 from models.card import CARD, WEIGHTS, ModelCard, code_version, read_folder, write_folder
+from models.conformal import in_set
 from models.errors import ModelError, ModelFileError, SeriesError
 from models.groups import split_groups
 from models.layers import NetworkShape, TemporalEnsemble
+from models.novelty import learn
 from models.series import LabelledSeries, check_classes, check_labelled, check_names, check_series
 from models.training import Progress, TrainingSettings, train_ensemble
 
@@ -30,6 +32,29 @@ PREDICT_BATCH: Final = 512
 
 #: Each half of the ensemble holds out one of so many parts of the samples, to be calibrated on.
 CALIBRATION_PARTS: Final = 6
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """What the model says of n series, and how far to believe it.
+
+    Attributes
+    ----------
+    probabilities : (n, k) float32
+        Calibrated; rows sum to 1.
+    sets : (n, k) bool
+        The classes that may be the true one, see `models.conformal`; no class where none fits well.
+    entropy : (n,) float32
+        Of the probabilities, as a share of the largest possible: 0 sure, 1 no idea.
+    novelty : (n,) float32
+        Share of held-out training samples that are more familiar, see `models.novelty`: 1 is like nothing
+        the model has learnt.
+    """
+
+    probabilities: NDArray[np.float32]
+    sets: NDArray[np.bool_]
+    entropy: NDArray[np.float32]
+    novelty: NDArray[np.float32]
 
 
 class CropTypeModel:
@@ -138,7 +163,6 @@ class CropTypeModel:
                 progress=progress,
             )
             calibration = _calibrate(network, data.X, codes, held_out)
-        network.temperature.fill_(calibration.temperature)
         _reorder(network, order)
         card = ModelCard(
             kind=KIND,
@@ -179,19 +203,41 @@ class CropTypeModel:
             Another number of dates or channels than the model was trained on.
         """
         series = self._check(X)
-        target = _device(device)
         out = np.empty((len(series), len(self.card.classes)), dtype=np.float32)
-        with _threads(threads), torch.inference_mode():
-            network = self._network.to(target)
-            for start in range(0, len(series), PREDICT_BATCH):
-                batch = torch.from_numpy(series[start : start + PREDICT_BATCH]).to(target)
-                out[start : start + PREDICT_BATCH] = network(batch).cpu().numpy()
+        for rows, (p,) in self._passes(series, threads, device):
+            out[rows] = p
         return out
+
+    def assess(self, X: ArrayLike, *, threads: int | None = None, device: str | None = None) -> Assessment:
+        """All the model knows of each series: `predict_proba`, and how far to believe it.
+
+        Parameters, and errors, as in `predict_proba`.
+        """
+        series = self._check(X)
+        n = len(series)
+        probabilities = np.empty((n, len(self.card.classes)), dtype=np.float32)
+        novelty = np.empty(n, dtype=np.float32)
+        for rows, (p, new) in self._passes(series, threads, device, whole=True):
+            probabilities[rows], novelty[rows] = p, new
+        return Assessment(
+            probabilities,
+            in_set(probabilities, float(self.card.calibration.get("set_threshold", 0.0))),
+            entropy(probabilities),
+            novelty,
+        )
 
     def predict(self, X: ArrayLike, *, threads: int | None = None, device: str | None = None) -> NDArray[Any]:
         """The most probable class of each series, (n,) in the type of the training labels."""
         best = self.predict_proba(X, threads=threads, device=device).argmax(axis=1)
         return np.asarray(self.classes[best])
+
+    def with_set_threshold(self, threshold: float) -> CropTypeModel:
+        """The same model with the conformal threshold of a cross-validation.
+
+        It fits better than the model's own, which half an ensemble made: a whole one is surer.
+        """
+        calibration = self.card.calibration | {"set_threshold": threshold}
+        return CropTypeModel(self._network, replace(self.card, calibration=calibration))
 
     def with_metrics(self, **metrics: Any) -> CropTypeModel:
         """The same model with figures added to its card, such as those of a cross-validation."""
@@ -235,6 +281,19 @@ class CropTypeModel:
                 "again whole, or train the model again with `eo train`."
             ) from error
         return cls(network.eval(), card)
+
+    def _passes(
+        self, series: NDArray[np.float32], threads: int | None, device: str | None, *, whole: bool = False
+    ) -> Iterator[tuple[slice, tuple[NDArray[np.float32], ...]]]:
+        """(rows, what the network says of them), pass after pass."""
+        target = _device(device)
+        with _threads(threads), torch.inference_mode():
+            network = self._network.to(target)
+            for start in range(0, len(series), PREDICT_BATCH):
+                rows = slice(start, start + PREDICT_BATCH)
+                batch = torch.from_numpy(series[rows]).to(target)
+                said = network.assess(batch) if whole else (network(batch),)
+                yield rows, tuple(part.cpu().numpy() for part in said)
 
     def _check(self, X: ArrayLike) -> NDArray[np.float32]:
         series = check_series(X, may_be_none=True)
@@ -296,19 +355,27 @@ def _calibrate(
     codes: NDArray[np.int64],
     held_out: NDArray[np.bool_] | None,
 ) -> Calibration:
-    """Fit the temperature to what members say of samples they held out."""
+    """Fit temperature, conformal threshold and novelty to what members make of samples they held out.
+
+    The network gets temperature and novelty; the threshold stands in the card.
+    """
+    hidden = np.empty((len(X), network.shape.members, network.shape.hidden), dtype=np.float32)
+    logits = np.empty((len(X), network.shape.members, network.shape.classes), dtype=np.float32)
+    with torch.inference_mode():
+        for start in range(0, len(X), PREDICT_BATCH):
+            rows = slice(start, start + PREDICT_BATCH)
+            hidden[rows], logits[rows] = (
+                part.numpy() for part in network.members_answers(torch.from_numpy(X[rows]))
+            )
+    network.learn_novelty(learn(hidden, codes, network.shape.classes, held_out))
     if held_out is None:
         return Calibration()
-    rows = np.flatnonzero(held_out.any(axis=1))
-    with torch.inference_mode():
-        logits = []
-        for start in range(0, len(rows), PREDICT_BATCH):
-            filled, observed = network.prepare(torch.from_numpy(X[rows[start : start + PREDICT_BATCH]]))
-            logits.append(network.members_logits(filled[:, None], observed[:, None]))
-        probabilities = torch.softmax(torch.cat(logits), dim=2).numpy()
-    unseen = held_out[rows][:, :, None]
-    mean = (probabilities * unseen).sum(axis=1) / unseen.sum(axis=1)
-    return calibrate(np.log(np.maximum(mean, 1e-12)), codes[rows])
+    chosen = np.flatnonzero(held_out.any(axis=1))
+    unseen = held_out[chosen][:, :, None]
+    mean = (softmax(logits[chosen]) * unseen).sum(axis=1) / unseen.sum(axis=1)
+    calibration = calibrate(np.log(np.maximum(mean, 1e-12)), codes[chosen])
+    network.temperature.fill_(calibration.temperature)
+    return calibration
 
 
 def _describe(data: LabelledSeries, description: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from models.baseline import TreeBaseline
 from models.calibration import expected_calibration_error
+from models.conformal import in_set, set_threshold
 from models.crop_type import CropTypeModel
 from models.errors import SeriesError
 from models.groups import grouped_folds, square_groups
@@ -116,6 +117,11 @@ class CrossValidation:
         All classes, sorted.
     n_groups : int
         Number of groups that were kept whole.
+    set_threshold : float
+        Probability from which a class is in the conformal set, by all samples (`models.conformal`).
+    set_coverage, set_size : float
+        Share of sets that held the true class, and classes a set, where the threshold of each fold came from
+        the other folds.
     """
 
     model: Accuracy
@@ -128,12 +134,18 @@ class CrossValidation:
     fold: Codes
     labels: tuple[Any, ...]
     n_groups: int
+    set_threshold: float
+    set_coverage: float
+    set_size: float
 
     def as_dict(self) -> dict[str, Any]:
-        """The model's figures, with `baseline`, `folds` and `n_groups`."""
+        """The model's figures, with `baseline`, `folds`, `n_groups`, and those of the conformal sets."""
         return self.model.as_dict() | {
             "baseline": self.baseline.as_dict(),
             "n_groups": self.n_groups,
+            "set_threshold": self.set_threshold,
+            "set_coverage": self.set_coverage,
+            "set_size": self.set_size,
             "folds": [
                 {
                     "n": model.n,
@@ -306,6 +318,11 @@ def cross_validate(
         trees[np.ix_(test, np.searchsorted(labels, fold.baseline_classes))] = fold.baseline
         fold_of[test] = number
     tests = [test for _, test in splits]
+    codes = np.searchsorted(labels, data.y)
+    sets = np.zeros(shape, dtype=bool)
+    for number, rows in enumerate(tests):
+        others = fold_of != number
+        sets[rows] = in_set(ours[rows], set_threshold(ours[others], codes[others]))
     return CrossValidation(
         model=measure(data.y, ours, labels),
         baseline=measure(data.y, trees, labels),
@@ -317,6 +334,9 @@ def cross_validate(
         fold=fold_of,
         labels=tuple(labels.tolist()),
         n_groups=len(np.unique(data.groups)),
+        set_threshold=set_threshold(ours, codes),
+        set_coverage=float(sets[np.arange(len(codes)), codes].mean()),
+        set_size=float(sets.sum(axis=1).mean()),
     )
 
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - as everywhere in the field
 
 from models.errors import SeriesError
+from models.novelty import LEVELS, Familiar, distances, share_nearer
 
 #: A network may not have more parameters than this (DESIGN 2.7): it has to run on a county's office machine.
 MAX_PARAMETERS: Final = 300_000
@@ -216,6 +217,9 @@ class TemporalEnsemble(nn.Module):
     date_std: Tensor
     prior: Tensor
     temperature: Tensor
+    novelty_whiten: Tensor
+    novelty_centres: Tensor
+    novelty_levels: Tensor
     parts: Tensor
 
     def __init__(self, shape: NetworkShape, scaling: Scaling | None = None) -> None:
@@ -233,6 +237,9 @@ class TemporalEnsemble(nn.Module):
             self.register_buffer(name, value)
         self.register_buffer("prior", torch.full((k,), 1.0 / k))
         self.register_buffer("temperature", torch.ones(()))
+        self.register_buffer("novelty_whiten", torch.zeros(m, shape.hidden, shape.hidden))
+        self.register_buffer("novelty_centres", torch.zeros(m, k, shape.hidden))
+        self.register_buffer("novelty_levels", torch.zeros(LEVELS))
         self.blocks = nn.ModuleList(
             MemberConvolution(m, shape.width if i else shape.features, shape.width, shape.kernel)
             for i in range(shape.depth)
@@ -269,9 +276,10 @@ class TemporalEnsemble(nn.Module):
         values = fill_gaps(values, observed, self.mean)
         return (values - self.date_mean) / self.date_std, share
 
-    def members_logits(self, anomaly: Tensor, observed: Tensor) -> Tensor:
-        """Logits (n, members, classes) of prepared series (n, members or 1, t, c) and (n, members or 1, "
-        "t)."""
+    def members_hidden(self, anomaly: Tensor, observed: Tensor) -> Tensor:
+        """Hidden units (n, members, hidden) of prepared series (n, members or 1, t, c) and (n, members or 1,
+        t).
+        """
         n, own, t, c = anomaly.shape
         m, shape, drop = self.shape.members, self.shape, self.shape.dropout
         features = torch.cat([anomaly, observed[..., None]], dim=3).transpose(1, 2).reshape(n, 1, t, -1)
@@ -288,21 +296,56 @@ class TemporalEnsemble(nn.Module):
             kept = torch.rand(n, own, t, 1, device=anomaly.device) >= drop
             direct = anomaly * kept / (1.0 - drop)
         hidden = self.hidden(pooled) + self.direct(direct.reshape(n, own, t * c))
-        hidden = F.relu(self.hidden_norm(hidden.reshape(n, -1))).reshape(n, m, -1)
-        logits: Tensor = self.head(F.dropout(hidden, drop, self.training)) + self.head_bias
-        return logits
+        return F.relu(self.hidden_norm(hidden.reshape(n, -1))).reshape(n, m, -1)
 
-    def log_mean_probabilities(self, X: Tensor) -> Tensor:
-        """Log of the members' mean probability (n, classes), before calibration."""
-        anomaly, observed = self.prepare(X)
-        logits = self.members_logits(anomaly[:, None], observed[:, None])
-        return torch.logsumexp(F.log_softmax(logits, dim=2), dim=1) - math.log(self.shape.members)
+    def members_logits(self, anomaly: Tensor, observed: Tensor) -> Tensor:
+        """Logits (n, members, classes) of prepared series."""
+        return self._logits(self.members_hidden(anomaly, observed))
+
+    def _logits(self, hidden: Tensor) -> Tensor:
+        logits: Tensor = self.head(F.dropout(hidden, self.shape.dropout, self.training)) + self.head_bias
+        return logits
 
     def forward(self, X: Tensor) -> Tensor:
         """Calibrated probabilities (n, classes) of raw series (n, t, c); the prior for an empty series."""
-        probabilities = torch.softmax(self.log_mean_probabilities(X) / self.temperature, dim=1)
-        empty = ~torch.isfinite(X).any(dim=2).any(dim=1, keepdim=True)
-        return torch.where(empty, self.prior, probabilities)
+        return self._probabilities(X, self._hidden(X))
+
+    def assess(self, X: Tensor) -> tuple[Tensor, Tensor]:
+        """Probabilities (n, classes) as `forward` gives them, and novelty (n,), 0 to 1; 1 for an empty
+        series.
+        """
+        hidden = self._hidden(X)
+        distance = distances(hidden, self.novelty_whiten, self.novelty_centres).mean(dim=1)
+        novelty = share_nearer(distance, self.novelty_levels)
+        return self._probabilities(X, hidden), torch.where(_empty(X), 1.0, novelty)
+
+    def members_answers(self, X: Tensor) -> tuple[Tensor, Tensor]:
+        """Hidden units (n, members, hidden) and logits (n, members, classes) of raw series."""
+        hidden = self._hidden(X)
+        return hidden, self._logits(hidden)
+
+    def learn_novelty(self, familiar: Familiar) -> None:
+        """Take over what is familiar to the members."""
+        self.novelty_whiten.copy_(torch.from_numpy(familiar.whiten))
+        self.novelty_centres.copy_(torch.from_numpy(familiar.centres))
+        self.novelty_levels.copy_(torch.from_numpy(familiar.levels))
+
+    def _hidden(self, X: Tensor) -> Tensor:
+        anomaly, observed = self.prepare(X)
+        return self.members_hidden(anomaly[:, None], observed[:, None])
+
+    def _probabilities(self, X: Tensor, hidden: Tensor) -> Tensor:
+        """The members' mean probability, calibrated."""
+        log_mean = torch.logsumexp(F.log_softmax(self._logits(hidden), dim=2), dim=1) - math.log(
+            self.shape.members
+        )
+        probabilities = torch.softmax(log_mean / self.temperature, dim=1)
+        return torch.where(_empty(X)[:, None], self.prior, probabilities)
+
+
+def _empty(X: Tensor) -> Tensor:
+    """(n,) series without one observation."""
+    return ~torch.isfinite(X).any(dim=2).any(dim=1)
 
 
 def _averaging(steps: int, parts: int) -> Tensor:

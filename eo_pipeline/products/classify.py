@@ -31,9 +31,14 @@ if TYPE_CHECKING:
 
 CROP_TYPE: Final = "crop_type"
 CONFIDENCE: Final = "confidence"
+ENTROPY: Final = "entropy"
+SET_SIZE: Final = "set_size"
+NOVELTY: Final = "novelty"
+#: What is told of every pixel beside its class, uint8 with 255 where nothing is.
+DOUBTS: Final = (CONFIDENCE, ENTROPY, SET_SIZE, NOVELTY)
 #: No statement: outside the image, or without one clear view in the season.
 CLASS_NODATA: Final = 0
-CONFIDENCE_NODATA: Final = 255
+DOUBT_NODATA: Final = 255
 
 #: Threads of a training. The weights depend on their number, so it is the same on every machine; the cores
 #: beyond it train other folds.
@@ -103,6 +108,7 @@ def train_map(
         accuracy["cross_validation_all_channels"] = describe_validation(
             _validated(season, everything, steps), season, spec.npz_bands
         )
+    network = network.with_set_threshold(validation.set_threshold)
     with holding(), Folder.of(model).filling() as folder:
         network.with_metrics(cross_validation=accuracy["cross_validation"]["model"]).save(folder)
     _save_out_of_fold(out_of_fold, samples, validation)
@@ -193,6 +199,8 @@ def describe_validation(
     validation: CrossValidation, season: Season, channels: Sequence[str]
 ) -> dict[str, Any]:
     """A cross-validation as accuracy.json tells it."""
+    from models.conformal import COVERAGE
+
     spec = season.classify
     assert spec is not None
     return {
@@ -201,6 +209,12 @@ def describe_validation(
         "groups": validation.n_groups,
         "seed": spec.seed,
         "channels": list(channels),
+        "conformal": {
+            "coverage": COVERAGE,
+            "held": validation.set_coverage,
+            "size": validation.set_size,
+            "method": "Sadinle et al. 2019; each fold's threshold from the other folds",
+        },
         "model": validation.model.as_dict(),
         "baseline": validation.baseline.as_dict(),
         "folds": [
@@ -245,9 +259,11 @@ def classify_block(
     model: Place,
     model_key: str,
 ) -> Result:
-    """Map one block: `crop_type` uint8 (class codes, 0 nodata) and `confidence` uint8 (percent, 255 nodata).
+    """Map one block: `crop_type` (class codes, 0 nodata) and `DOUBTS` (255 nodata), all uint8.
 
-    Confidence is the calibrated probability of the class that was chosen. A pixel without one clear view in
+    `confidence` is the calibrated probability of the class that was chosen, in percent; `set_size` the number
+    of classes that may be the true one (`models.conformal`); `entropy` and `novelty` are percent of
+    `Assessment`'s. A pixel without one clear view in
     the season, nor one pass of radar where `features` name it, gets no class.
 
     Returns
@@ -261,20 +277,29 @@ def classify_block(
     flat = series.reshape(*series.shape[:2], -1)
     seen = np.flatnonzero(np.isfinite(flat).any(axis=(0, 1)))
     chosen = np.full(flat.shape[2], CLASS_NODATA, dtype=np.uint8)
-    certain = np.full(flat.shape[2], CONFIDENCE_NODATA, dtype=np.uint8)
+    doubts = {name: np.full(flat.shape[2], DOUBT_NODATA, dtype=np.uint8) for name in DOUBTS}
     numbers = np.array([codes[str(name)] for name in network.classes], dtype=np.uint8)
     for first in range(0, len(seen), _BATCH):
         cells = seen[first : first + _BATCH]
         batch = np.zeros((_BATCH, *flat.shape[:2]), dtype=np.float32)
         batch[: len(cells)] = np.moveaxis(flat[:, :, cells], -1, 0)
-        probabilities = network.predict_proba(batch, threads=1, device="cpu")[: len(cells)]
-        chosen[cells] = numbers[probabilities.argmax(axis=1)]
-        certain[cells] = np.rint(probabilities.max(axis=1) * 100).astype(np.uint8)
+        said = network.assess(batch, threads=1, device="cpu")
+        n = len(cells)
+        chosen[cells] = numbers[said.probabilities[:n].argmax(axis=1)]
+        doubts[CONFIDENCE][cells] = _percent(said.probabilities[:n].max(axis=1))
+        doubts[ENTROPY][cells] = _percent(said.entropy[:n])
+        doubts[SET_SIZE][cells] = said.sets[:n].sum(axis=1)
+        doubts[NOVELTY][cells] = _percent(said.novelty[:n])
     shape = (block.height, block.width)
     tile.write(CROP_TYPE, block, chosen.reshape(shape))
-    tile.write(CONFIDENCE, block, certain.reshape(shape))
+    for name, values in doubts.items():
+        tile.write(name, block, values.reshape(shape))
     counts = np.bincount(chosen, minlength=256)
     return {"pixels": {str(code): int(counts[code]) for code in np.flatnonzero(counts)}}
+
+
+def _percent(share: NDArray[np.float32]) -> NDArray[np.uint8]:
+    return np.asarray(np.rint(share * 100), dtype=np.uint8)
 
 
 def read_out_of_fold(path: Place) -> dict[str, NDArray[Any]]:

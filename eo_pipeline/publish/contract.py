@@ -95,8 +95,8 @@ class MapClass:
 class Raster:
     """One COG of a run.
 
-    `kind` is crop_type, confidence, growth, growth_anomaly or index. An `index` raster has one band a date
-    (`dates`), int16 × 10 000, nodata −32768: the smoothed curve of every pixel.
+    `kind` is crop_type, confidence, entropy, set_size, novelty, growth, growth_anomaly or index. An `index`
+    raster has one band a date (`dates`), int16 × 10 000, nodata −32768: the smoothed curve of every pixel.
     """
 
     kind: str
