@@ -112,6 +112,9 @@ def test_a_real_cube_becomes_map_areas_and_growth(bahia: SeasonRun) -> None:
     assert [raster.kind for raster in manifest.rasters] == [
         "crop_type",
         "confidence",
+        "entropy",
+        "set_size",
+        "novelty",
         "growth",
         "growth_anomaly",
         "index",
@@ -121,6 +124,18 @@ def test_a_real_cube_becomes_map_areas_and_growth(bahia: SeasonRun) -> None:
         assert mapped.shape == (600, 600)
         assert len(raster.overviews(1)) >= 1
     assert (mapped > 0).mean() > 0.999
+    doubts = {}
+    for name in ("confidence", "entropy", "set_size", "novelty"):
+        with rasterio.open(bahia.plan.folder / f"crop_type/all/{name}.tif") as raster:
+            doubts[name] = raster.read(1)
+            assert ((doubts[name] == 255) == (mapped == 0)).all()
+    inside = mapped > 0
+    assert doubts["set_size"][inside].max() <= 4
+    for name in ("entropy", "novelty"):
+        assert doubts[name][inside].max() <= 100 and np.unique(doubts[name][inside]).size > 20
+    # surer where less is possible
+    sure, open_ = doubts["set_size"] == 1, inside & (doubts["set_size"] > 1)
+    assert doubts["entropy"][sure].mean() < doubts["entropy"][open_].mean()
 
     areas = read_estimates(bahia.plan.folder).query("product == 'area'").set_index(["method", "crop"])
     counted, adjusted = areas.loc["pixel_count"], areas.loc["adjusted_count_model_based"]

@@ -8,11 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 
+from models.calibration import softmax
 from models.card import CARD, WEIGHTS
-from models.crop_type import CropTypeModel, _held_out
+from models.conformal import in_set, set_threshold
+from models.crop_type import Assessment, CropTypeModel, _held_out
 from models.errors import ModelError, ModelFileError, SeriesError
-from models.evaluate import cross_validate
+from models.evaluate import cross_validate, grouped_folds
 from models.layers import MAX_PARAMETERS, NetworkShape, Scaling, TemporalEnsemble
 from models.training import TrainingSettings
 from tests.models.conftest import Season, make_season
@@ -283,6 +286,72 @@ def test_a_failed_write_leaves_the_old_model(
     assert [p.name for p in tmp_path.iterdir()] == ["m"]
 
 
+def test_an_assessment_goes_with_the_probabilities_and_comes_back_from_disk(
+    model: CropTypeModel, season: Season, tmp_path: Path
+) -> None:
+    said = model.assess(season.X)
+    np.testing.assert_array_equal(said.probabilities, model.predict_proba(season.X))
+    threshold = model.card.calibration["set_threshold"]
+    assert 0 < threshold < 1
+    np.testing.assert_array_equal(said.sets, said.probabilities >= threshold)
+    again = CropTypeModel.load(model.save(tmp_path / "m")).assess(season.X)
+    for one, other in zip(vars_of(said), vars_of(again), strict=True):
+        np.testing.assert_array_equal(one, other)
+    alone = model.assess(season.X[:1])
+    assert alone.novelty[0] == pytest.approx(said.novelty[0], abs=1e-4)
+    assert CropTypeModel.with_set_threshold(model, 0.0).assess(season.X).sets.all()
+
+
+def vars_of(said: Assessment) -> tuple[np.ndarray, ...]:
+    return said.probabilities, said.sets, said.entropy, said.novelty
+
+
+def test_what_was_never_seen_is_new(model: CropTypeModel) -> None:
+    known = make_season(seed=5)
+    said = model.assess(known.X)
+    assert said.novelty.min() >= 0 and 0.3 < said.novelty.mean() < 0.75
+    # two crops a year, which nothing taught the model
+    steps = np.arange(18)
+    double = 0.15 + 0.6 * (np.exp(-(((steps - 3) / 1.5) ** 2)) + np.exp(-(((steps - 14) / 1.5) ** 2)))
+    unseen = np.stack([double, 0.3 - 0.3 * double], axis=1)[None].astype(np.float32)
+    assert model.assess(unseen).novelty[0] > 0.97
+    empty = np.full_like(unseen, np.nan)
+    assert model.assess(empty).novelty[0] == 1.0
+
+
+def test_conformal_sets_hold_the_truth_as_often_as_asked() -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 1.5, (40_000, 6))
+    p = softmax(logits)
+    codes = (p.cumsum(axis=1) < rng.random((len(p), 1))).sum(axis=1)  # calibrated by construction
+    for n in (60, 500):
+        held = [
+            in_set(p[20_000:], set_threshold(p[i : i + n], codes[i : i + n]))[
+                np.arange(20_000), codes[20_000:]
+            ].mean()
+            for i in range(0, 20_000, n)
+        ]
+        # of split conformal: coverage is at least the asked on average, and at most 1 / (n + 1) more
+        assert 0.9 - 0.003 <= np.mean(held) <= 0.9 + 1 / (n + 1) + 0.003
+    assert set_threshold(p[:8], codes[:8]) == 0.0  # eight samples promise no nine in ten
+
+
+@pytest.mark.realdata
+@pytest.mark.slow
+def test_a_crop_the_model_never_learnt_is_new_where_confidence_sees_nothing(matogrosso: Season) -> None:
+    """Forest is left out; the model takes it for pasture or savanna, and is sure of that."""
+    X, y, groups = matogrosso.X, matogrosso.y, matogrosso.groups
+    train, test = grouped_folds(y, groups, folds=3, seed=1)[0]
+    train = train[y[train] != "Forest"]
+    model = CropTypeModel.fit(X[train], y[train], groups=groups[train], seed=1)
+    said, strange = model.assess(X[test]), y[test] == "Forest"
+    by_novelty = roc_auc_score(strange, said.novelty)
+    by_confidence = roc_auc_score(strange, -said.probabilities.max(axis=1))
+    assert by_novelty >= 0.8 > by_confidence
+    assert 0.3 < said.novelty[~strange].mean() < 0.6
+    assert (said.novelty[~strange] > 0.95).mean() < 0.12
+
+
 @pytest.mark.realdata
 @pytest.mark.slow
 def test_matogrosso_reaches_its_bar(matogrosso: Season) -> None:
@@ -294,6 +363,8 @@ def test_matogrosso_reaches_its_bar(matogrosso: Season) -> None:
     assert result.model.macro_f1 >= 0.93
     assert result.model.ece <= 0.03
     assert result.baseline.ece > result.model.ece
+    assert 0.88 <= result.set_coverage <= 0.92
+    assert result.set_size < 1.0  # where nine in ten are enough, some sets may be empty
     for fold in range(5):
         assert not set(matogrosso.groups[result.fold == fold]) & set(matogrosso.groups[result.fold != fold])
 
