@@ -440,9 +440,19 @@ def _register() -> None:
         cli_models,
         cli_simulate,
         cli_sources,
+        cli_yield,
     )
 
-    for group in (cli_sources, cli_fetch, cli_inspect, cli_cube, cli_models, cli_simulate, cli_archive):
+    for group in (
+        cli_sources,
+        cli_fetch,
+        cli_inspect,
+        cli_cube,
+        cli_models,
+        cli_yield,
+        cli_simulate,
+        cli_archive,
+    ):
         group.register(app)
 
 

@@ -82,7 +82,7 @@ def train(
     as_json: JsonOption = False,
 ) -> None:
     """Train a crop type model from labelled series, cross-validate it, and write it with its card."""
-    with _told():
+    with told():
         from models.card import check_target
         from models.samples import read_samples
         from models.series import check_classes
@@ -102,7 +102,7 @@ def train(
         data = read.data
         validation = None
         if folds:
-            with _progress(f"cross-validation, {folds} folds", quiet=as_json) as step:
+            with step_bar(f"cross-validation, {folds} folds", quiet=as_json) as step:
                 validation = cross_validate(
                     data.X,
                     data.y,
@@ -112,7 +112,7 @@ def train(
                     threads=threads,
                     progress=step,
                 )
-        with _progress("training", quiet=as_json) as step:
+        with step_bar("training", quiet=as_json) as step:
             model = CropTypeModel.fit(
                 data.X,
                 data.y,
@@ -133,11 +133,6 @@ def train(
         _print_training(out, model.card, validation)
 
 
-@evaluate_app.callback()
-def _evaluate() -> None:
-    """Keep `crop-type` a word of its own while it is the only product here."""
-
-
 @evaluate_app.command("crop-type", epilog=_EVALUATE_EPILOG)
 def evaluate_crop_type(
     *,
@@ -155,7 +150,7 @@ def evaluate_crop_type(
     as_json: JsonOption = False,
 ) -> None:
     """Train on one file, measure on another (or by folds); the tree baseline's figures stand beside."""
-    with _told():
+    with told():
         if (test is None) == (folds is None):
             raise SampleFileError(
                 "Say what to measure on: either --test with a second npz, or --folds with a number of "
@@ -174,7 +169,7 @@ def evaluate_crop_type(
         from models.evaluate import Evaluation, cross_validate, evaluate_split
 
         result: CrossValidation | Evaluation
-        with _progress("training and testing", quiet=as_json) as step:
+        with step_bar("training and testing", quiet=as_json) as step:
             if other is None:
                 result = cross_validate(
                     read.data.X,
@@ -198,7 +193,7 @@ def evaluate_crop_type(
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def told() -> Iterator[None]:
     """Print an error a user can mend, and leave with 2."""
     try:
         yield
@@ -208,7 +203,7 @@ def _told() -> Iterator[None]:
 
 
 @contextmanager
-def _progress(label: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+def step_bar(label: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
     """A progress bar on the error stream, so that the answer alone is on the other."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn

@@ -21,3 +21,7 @@ class ModelFileError(ModelError):
 
 class SampleFileError(ModelError):
     """A samples file that cannot be read, lacks a key, or does not fit its table."""
+
+
+class YieldTableError(ModelError):
+    """A table of yields that cannot be read, lacks a column, or holds what no yield can be."""
