@@ -44,7 +44,8 @@ def check_target(
                 kept &= ~filler
                 share = "all " if filler.sum() == here.sum() else ""
                 notes.append(
-                    f"{one:.0f} was left out: {share}{int(filler.sum())} units have {name} = {y[filler][0]:g}, which is a filler and no measurement."
+                    f"{one:.0f} was left out: {share}{int(filler.sum())} units have {name} = "
+                    f"{y[filler][0]:g}, which is a filler and no measurement."
                 )
     if not kept.any() or np.ptp(y[kept]) == 0:
         raise YieldTableError(
