@@ -19,8 +19,10 @@ _GAP: Final = 5.0
 #: One value in so many units of a year, and in such a share of them, is no measurement.
 _SAME: Final = 5
 _SAME_SHARE: Final = 0.8
-#: Beyond this correlation with the yield a feature is the yield.
+#: Beyond this correlation with the yield a feature is taken for the yield, and beyond the second it is (last
+#: year's yield may come near, and may be asked for by name).
 _COPY: Final = 0.98
+_SELF: Final = 0.9999
 _YIELD_NAME: Final = re.compile(r"yield|production|output_t|ertrag|rendement|产量|单产|总产", re.IGNORECASE)
 
 
@@ -117,16 +119,17 @@ def left_out_features(
         elif named is None and _YIELD_NAME.search(name):
             out.add(i)
             copies.append(name)
-        elif np.ptp(y[seen]) > 0 and abs(np.corrcoef(x, y[seen])[0, 1]) > _COPY and len(x) >= 10:
-            if named is not None:
+        elif len(x) >= 10 and np.ptp(y[seen]) > 0:
+            alike = abs(float(np.corrcoef(x, y[seen])[0, 1]))
+            if named is not None and alike > _SELF:
                 raise YieldTableError(
-                    f"{path}: feature {name!r} is the yield itself (correlation "
-                    f"{np.corrcoef(x, y[seen])[0, 1]:.3f}), which nobody knows before the harvest. Take it "
-                    "out "
-                    "of --features."
+                    f"{path}: feature {name!r} is the yield itself (correlation {alike:.5f}), which nobody "
+                    "knows "
+                    "before the harvest. Take it out of --features."
                 )
-            out.add(i)
-            copies.append(name)
+            if named is None and alike > _COPY:
+                out.add(i)
+                copies.append(name)
     notes = []
     if copies:
         notes.append(
