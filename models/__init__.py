@@ -1,4 +1,4 @@
-"""Models of crop type: series in, calibrated probabilities out. Knows nothing of pipeline or site.
+"""Models of crop type and yield: arrays in, probabilities and intervals out. Nothing of pipeline or site.
 
 The public names are handed on when first asked for, because torch takes seconds to import.
 """
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from models.baseline import TreeBaseline
     from models.crop_type import CropTypeModel
     from models.evaluate import cross_validate, evaluate_split, square_groups
+    from models.yield_model import YieldModel
 
 __all__ = [
     "CropTypeModel",
@@ -21,6 +22,7 @@ __all__ = [
     "ModelFileError",
     "SeriesError",
     "TreeBaseline",
+    "YieldModel",
     "cross_validate",
     "evaluate_split",
     "square_groups",
@@ -29,6 +31,7 @@ __all__ = [
 _HOME = {
     "CropTypeModel": "models.crop_type",
     "TreeBaseline": "models.baseline",
+    "YieldModel": "models.yield_model",
     "cross_validate": "models.evaluate",
     "evaluate_split": "models.evaluate",
     "square_groups": "models.evaluate",
