@@ -27,6 +27,8 @@ from eo_pipeline.cube.view import SEASON
 from eo_pipeline.engine import Engine, Result, Task, done_results, forget, locked
 from eo_pipeline.errors import RunFolderError, SourceError
 from eo_pipeline.plan import Plan, TilePlan
+from eo_pipeline.products.answers import Reference, lay_on_map, read_answers
+from eo_pipeline.products.area_facts import accuracy_facts
 from eo_pipeline.products.classify import (
     CLASS_NODATA,
     CROP_TYPE,
@@ -37,17 +39,15 @@ from eo_pipeline.products.classify import (
 from eo_pipeline.products.curves import Sums, Zone, merge, read_sums
 from eo_pipeline.products.estimates import (
     AreaResult,
-    Reference,
     Row,
     area_estimates,
+    area_table,
     growth_estimates,
-    reference_from,
     series_rows,
     stage_estimates,
 )
 from eo_pipeline.products.growth_map import ANOMALY, GROWTH, WHOLE, Baseline
-from eo_pipeline.products.samples import check_labels, place, read_shapes, values_at
-from eo_pipeline.products.sampling import require_probability_sample
+from eo_pipeline.products.samples import check_labels, place, values_at
 from eo_pipeline.publish.contract import read_manifest, read_series
 from eo_pipeline.scenes.clouds import SceneVerdict
 from eo_pipeline.stages import STAGES, Stages
@@ -345,21 +345,17 @@ class SeasonRun:
         path = season.area.reference
         if path is None or season.classify is None:
             return None
-        require_probability_sample(season.area.design)
+        answers = read_answers(path, design=season.area.design, presumed="stratified_random")
         _ = self.crop_map
-        shapes = read_shapes(path)
-        check_labels(path, shapes, [item.name for item in season.classes])
+        labels = [item.name for item in season.classes]
+        check_labels(path, answers.points, labels)
         layouts = [tile.layout for tile in self.plan.tiles]
         stores = [self.stages.store(tile) for tile in self.plan.tiles]
-        placed = place(path, shapes, layouts, one_pixel=True)
-        mapped = np.array(values_at(placed, layouts, stores, CROP_TYPE), dtype=np.uint8)
-        return reference_from(
-            season,
-            [item.label for item in shapes],
-            [item.stratum for item in shapes],
-            mapped,
-            [item.row for item in shapes],
-        )
+        placed = place(path, answers.points, layouts, one_pixel=True)
+        names = {item.code: item.name for item in season.classes}
+        mapped = [names.get(int(code)) for code in values_at(placed, layouts, stores, CROP_TYPE)]
+        hectares = area_table(self.sums, season.classes)[1][0]
+        return lay_on_map(answers, mapped, labels, dict(zip(labels, hectares.tolist(), strict=True)))
 
     @functools.cached_property
     def area(self) -> AreaResult:
@@ -369,7 +365,9 @@ class SeasonRun:
         reference, sums = self.reference, self.sums
         with self.timed("area"):
             folds = read_out_of_fold(self.stages.out_of_fold)
-            return area_estimates(self.plan.season, sums, folds=folds, reference=reference)
+            return area_estimates(
+                self.plan.season, sums, folds=folds, reference=reference, zones=self.stages.units
+            )
 
     # ---- tables -----------------------------------------------------------------------------------------
     @functools.cached_property
@@ -401,8 +399,8 @@ class SeasonRun:
         document: dict[str, Any] = {"run_id": season.id, "cross_validation": None, "reference": None}
         if self.training is not None:
             document |= self.training["accuracy"]
-        if self.reference is not None:
-            document["reference"] = _describe_reference(self, self.reference)
+        if self.reference is not None and self.area.accuracy is not None:
+            document["reference"] = accuracy_facts(self.reference, self.area.accuracy)
         return document
 
 
@@ -419,36 +417,6 @@ def _sweep(work: Folder) -> None:
             draft.unlink(missing_ok=True)
     for draft in path.glob(".model-*"):
         shutil.rmtree(draft, ignore_errors=True)
-
-
-def _describe_reference(run: SeasonRun, reference: Reference) -> dict[str, Any]:
-    """Accuracy of the map on the reference sample: plain shares, and area-weighted ones where they exist."""
-    season = run.plan.season
-    labels = [item.name for item in season.classes]
-    counts = reference.counts(len(labels))
-    document: dict[str, Any] = {
-        "design": season.area.design,
-        "n": int(counts.sum()),
-        "labels": labels,
-        "confusion": counts.tolist(),
-        "confusion_axes": "rows mapped class, columns reference class",
-        "agreement": round(float(np.trace(counts) / max(1, counts.sum())), 6),
-    }
-    if (found := run.area.accuracy) is not None:
-        document |= {
-            "overall_accuracy": round(found.overall, 6),
-            "overall_se": round(found.overall_se, 6),
-            "users_accuracy": _rounded(found.users),
-            "users_se": _rounded(found.users_se),
-            "producers_accuracy": _rounded(found.producers),
-            "producers_se": _rounded(found.producers_se),
-            "method": "olofsson_2014, area-weighted",
-        }
-    return document
-
-
-def _rounded(values: Any) -> list[float | None]:
-    return [None if not np.isfinite(value) else round(float(value), 6) for value in values]
 
 
 def _baseline(folder: Path, tile: TilePlan, plan: Plan) -> Baseline:

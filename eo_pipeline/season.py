@@ -68,10 +68,12 @@ class ClassifySpec:
 
 @dataclass(frozen=True, slots=True)
 class AreaSpec:
-    """The reference sample of the area estimate, if one was drawn, and the confidence of its intervals."""
+    """The reference sample of the area estimate, if one was drawn, its design where its file does not say it,
+    and the confidence of the intervals.
+    """
 
     reference: Path | None
-    design: str
+    design: str | None
     confidence: float
 
 
@@ -289,7 +291,7 @@ def _area(file: Path, values: object) -> AreaSpec:
     table = Table(file, "area", values, ("reference", "design", "confidence"))
     return AreaSpec(
         reference=table.place("reference", None),
-        design=table.text("design", "stratified_random"),
+        design=table.text("design", "") or None,
         confidence=table.number("confidence", 0.95, low=0.5, high=0.999),
     )
 

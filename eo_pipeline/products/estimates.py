@@ -11,38 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eo_pipeline.cube.phenology import stage_dates
-from eo_pipeline.errors import SampleError
-from eo_pipeline.products.area import (
-    AreaEstimates,
-    MapAccuracy,
-    adjusted_counts,
-    olofsson_2014,
-    olofsson_accuracy,
-    pixel_count,
-    synthetic_units,
-)
+from eo_pipeline.products.answers import Reference
+from eo_pipeline.products.area import AreaEstimates, MapAccuracy, adjusted_counts, pixel_count
+from eo_pipeline.products.area_facts import sample_estimates
 from eo_pipeline.products.curves import REGION, Sums, Zone, total
 from eo_pipeline.products.growth import GROWTH_NAMES, growth_shares
 from eo_pipeline.products.growth_map import WHOLE
+from eo_pipeline.products.zonal import ZoneUnit
 from eo_pipeline.season import ClassSpec, Season
 
 Row = dict[str, Any]
 #: Index whose peak shows heading best: it saturates later than NDVI.
 _RED_EDGE: Final = "NDRE"
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """Reference points on the map: mapped class (or stratum) and true class, as positions in the class
-    list.
-    """
-
-    mapped: NDArray[np.int64]
-    true: NDArray[np.int64]
-
-    def counts(self, classes: int) -> NDArray[np.int64]:
-        """n_ij, mapped class in rows."""
-        return np.bincount(self.mapped * classes + self.true, minlength=classes**2).reshape(classes, classes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +55,13 @@ def area_estimates(
     *,
     folds: Mapping[str, NDArray[Any]],
     reference: Reference | None,
+    zones: Sequence[ZoneUnit] = (),
 ) -> AreaResult:
     """Area of every class in every unit: the pixel count, and the estimate that knows of the map's errors.
 
-    With a probability sample of reference points: Olofsson 2014 for the region, and the synthetic estimator
-    built on it for its units. Without one: the adjusted count from the out-of-fold predictions, which is
+    With a probability sample of reference points: Stehman 2014 (or Olofsson 2014, where the strata are the
+    map's classes) for the region, and the model-assisted estimate for its units, whose polygons are `zones`.
+    Without one: the adjusted count from the out-of-fold predictions, which is
     model-based and says so.
     """
     labels = tuple(item.name for item in season.classes)
@@ -90,15 +72,13 @@ def area_estimates(
         rows += _area_rows(unit, pixel_count(labels, area, confidence=confidence), n=int(count.sum()))
 
     if reference is not None:
-        counts = reference.counts(len(labels))
-        strata, areas = pool_strata(counts, hectares)
-        estimates = [olofsson_2014(strata, areas[0], labels, confidence=confidence)]
-        if len(units) > 1:
-            estimates += synthetic_units(strata, areas[1:], labels, confidence=confidence)
-        for unit, estimate in zip(units, estimates, strict=True):
+        polygons = {unit.code: unit for unit in zones}
+        found = sample_estimates(
+            reference, [polygons[unit] for unit in units[1:]], hectares[1:], confidence=confidence
+        )
+        for unit, estimate in zip(units, (found.region.area, *found.units), strict=True):
             rows += _area_rows(unit, estimate, n=estimate.n_samples)
-        pooled = not np.array_equal(strata, counts)
-        return AreaResult(rows, None if pooled else olofsson_accuracy(counts, hectares[0], labels))
+        return AreaResult(rows, found.region.accuracy)
 
     known = [name for name in labels if name in set(folds["truth"].tolist())]
     place = {name: number for number, name in enumerate(known)}
@@ -117,39 +97,6 @@ def area_estimates(
     for unit, estimate in zip(units, estimates, strict=True):
         rows += _area_rows(unit, estimate, n=estimate.n_samples)
     return AreaResult(rows, None)
-
-
-def pool_strata(
-    counts: NDArray[np.int64], hectares: NDArray[np.float64]
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Join mapped classes with fewer than two points into one stratum, as no error is known of them alone.
-
-    Any strata will do for the estimator; pooled ones keep the points' chances as they are.
-
-    Parameters
-    ----------
-    counts : int [map class, reference class]
-    hectares : float64 [unit, map class], the region first.
-
-    Examples
-    --------
-    >>> n, area = pool_strata(np.array([[9, 1], [0, 1]]), np.array([[90.0, 10.0]]))
-    >>> n.tolist(), area.tolist()
-    ([[9, 2], [0, 0]], [[100.0, 0.0]])
-    """
-    counts, hectares = counts.copy(), hectares.copy()
-    while True:
-        points, area = counts.sum(axis=1), hectares[0]
-        poor = np.flatnonzero((points < 2) & (area > 0))
-        if not poor.size or np.count_nonzero(area) < 2:
-            return counts, hectares
-        # the smallest poor class joins the poor class, or else the class, next to it in size
-        smallest = poor[np.argmin(area[poor])]
-        others = [i for i in poor if i != smallest] or [i for i in np.flatnonzero(area > 0) if i != smallest]
-        target = min(others, key=lambda i: float(area[i]))
-        for table in (counts, hectares.T):
-            table[target] += table[smallest]
-            table[smallest] = 0
 
 
 def _area_rows(unit: str, estimate: AreaEstimates, *, n: int) -> list[Row]:
@@ -318,33 +265,3 @@ def _curve_rows(scope: str, code: str, crop: str, sums: Sums) -> list[Row]:
                 }
             )
     return rows
-
-
-def reference_from(
-    season: Season,
-    labels: Sequence[str],
-    strata: Sequence[str],
-    mapped: NDArray[np.uint8],
-    rows: Sequence[int],
-) -> Reference:
-    """Reference points, checked against the design.
-
-    A simple random sample is post-stratified by the class mapped now. A stratified one must have been drawn
-    from this very map: `strata` must agree with it, else the chances of the points are not known.
-    """
-    names = [item.name for item in season.classes]
-    place = {item.code: number for number, item in enumerate(season.classes)}
-    seen = np.array([place.get(int(code), -1) for code in mapped])
-    if season.area.design == "stratified_random":
-        for number, row in enumerate(rows):
-            now = names[seen[number]] if seen[number] >= 0 else "nothing"
-            if strata[number] != now:
-                raise SampleError(
-                    f"{season.area.reference}, row {row}: the point was drawn in the stratum "
-                    f"{strata[number]!r}, but the "
-                    f"map shows {now} there now. A stratified sample holds for the map it was drawn from: "
-                    "draw it anew."
-                )
-    keep = seen >= 0
-    true = np.array([names.index(label) for label in labels])
-    return Reference(seen[keep], true[keep])

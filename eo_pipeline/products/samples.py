@@ -11,10 +11,11 @@ import csv
 import difflib
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,13 +35,16 @@ _KM_OF_DEGREE: Final = 111.195
 
 @dataclass(frozen=True, slots=True)
 class LabelledShape:
-    """A sample as its file gives it; `row` is its place there, from 1, for messages."""
+    """A sample as its file gives it; `row` is its place there, from 1, for messages; `fields` are all its
+    columns as text.
+    """
 
     row: int
     label: str
     group: str
     geometry: Any
     stratum: str = ""
+    fields: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,32 +61,33 @@ class Samples:
     shape_ids: NDArray[np.int64]
 
 
-def read_shapes(path: Path) -> tuple[LabelledShape, ...]:
-    """Points and polygons with `label` in longitude and latitude (WGS 84).
+def read_shapes(path: Path, *, label: str = "label") -> tuple[LabelledShape, ...]:
+    """Points and polygons in longitude and latitude (WGS 84), with their class in the column `label`.
 
     Raises
     ------
     SampleError
-        The file cannot be read, is empty, or lacks `label`.
+        The file cannot be read, is empty, or lacks the column `label`.
     """
-    shapes = _read_csv(path) if path.suffix.lower() == ".csv" else _read_vector(path)
+    read = _read_csv if path.suffix.lower() == ".csv" else _read_vector
+    shapes = read(path, label)
     if not shapes:
         raise SampleError(f"{path} holds no sample; give at least one for each class.")
     return tuple(shapes)
 
 
-def _read_csv(path: Path) -> list[LabelledShape]:
+def _read_csv(path: Path, label: str = "label") -> list[LabelledShape]:
     from shapely.geometry import Point
 
     shapes = []
-    with path.open(encoding="utf-8-sig", newline="") as stream:
+    with _opened(path) as stream:
         reader = csv.DictReader(stream)
         names = list(reader.fieldnames or ())
         lon = next((name for name in ("lon", "longitude", "x") if name in names), None)
         lat = next((name for name in ("lat", "latitude", "y") if name in names), None)
-        if lon is None or lat is None or "label" not in names:
+        if lon is None or lat is None or label not in names:
             raise SampleError(
-                f"{path}: the first line must name lon, lat and label; it names "
+                f"{path}: the first line must name lon, lat and {label}; it names "
                 f"{', '.join(names) or 'nothing'}."
             )
         for number, row in enumerate(reader, 1):
@@ -93,15 +98,36 @@ def _read_csv(path: Path) -> list[LabelledShape]:
                     f"{path}, row {number}: {row[lon]!r}, {row[lat]!r} are not degrees; write numbers like "
                     "105.73."
                 ) from None
-            shapes.append(
-                LabelledShape(
-                    number, row["label"].strip(), row.get("group") or "", point, row.get("stratum") or ""
-                )
-            )
+            shapes.append(_shape(number, row, label, point))
     return shapes
 
 
-def _read_vector(path: Path) -> list[LabelledShape]:
+@contextmanager
+def _opened(path: Path) -> Iterator[TextIO]:
+    """A text file in UTF-8, its faults told."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            yield stream
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise SampleError(f"{path} cannot be read ({error}). Save it as CSV in UTF-8 again.") from error
+
+
+def _shape(number: int, row: Mapping[str | Any, Any], label: str, geometry: Any) -> LabelledShape:
+    """A sample of a row of any file."""
+    texts = {str(name): _text(value) for name, value in row.items() if name is not None}
+    return LabelledShape(
+        number, texts[label], texts.get("group", ""), geometry, texts.get("stratum", ""), texts
+    )
+
+
+def _text(value: Any) -> str:
+    """A cell as text: nothing for a missing one, whole floats without their `.0`."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
+
+
+def _read_vector(path: Path, label: str) -> list[LabelledShape]:
     import pyogrio
     import shapely
     from pyogrio.errors import DataSourceError
@@ -113,8 +139,8 @@ def _read_vector(path: Path) -> list[LabelledShape]:
             f"{path} cannot be read as vector data ({error}). Save it as GeoJSON again."
         ) from error
     fields = {name: columns[number] for number, name in enumerate(meta["fields"])}
-    if "label" not in fields:
-        raise SampleError(f"{path}: the samples have no property “label”; add the class's name to each.")
+    if label not in fields:
+        raise SampleError(f"{path}: the samples have no property “{label}”; add the class's name to each.")
     geometries = shapely.from_wkb(wkb)
     if meta["crs"]:
         geometries = _to_lonlat(geometries, meta["crs"])
@@ -122,14 +148,8 @@ def _read_vector(path: Path) -> list[LabelledShape]:
     for number, geometry in enumerate(geometries, 1):
         if geometry is None or geometry.is_empty:
             raise SampleError(f"{path}, feature {number} has no geometry; draw it or remove the feature.")
-        texts = {
-            name: "" if (value := fields[name][number - 1]) is None else str(value)
-            for name in ("label", "group", "stratum")
-            if name in fields
-        }
-        shapes.append(
-            LabelledShape(number, texts["label"], texts.get("group", ""), geometry, texts.get("stratum", ""))
-        )
+        row = {name: column[number - 1] for name, column in fields.items()}
+        shapes.append(_shape(number, row, label, geometry))
     return shapes
 
 

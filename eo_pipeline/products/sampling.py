@@ -57,7 +57,9 @@ class SampleDesign:
         return {s: n / p for s, n, p in zip(self.strata, self.allocated, self.population, strict=True)}
 
 
-def require_probability_sample(design: SampleDesign | str | None) -> str:
+def require_probability_sample(
+    design: SampleDesign | str | None, *, where: str = "the reference sample"
+) -> str:
     """The design's name if it is a probability design.
 
     Raises
@@ -69,10 +71,12 @@ def require_probability_sample(design: SampleDesign | str | None) -> str:
     name = design.design if isinstance(design, SampleDesign) else design
     if name in PROBABILITY_DESIGNS:
         return str(name)
+    told = f"was drawn as {name!r}" if name else "does not say how it was drawn"
     raise NotAProbabilitySampleError(
-        f"the reference sample's design is {name!r}; design-based areas and intervals need one of "
-        f"{', '.join(PROBABILITY_DESIGNS)}. Draw a random sample, have it interpreted, and name its "
-        "design in the season file; until then only the model-based count is published, and marked so."
+        f"{where} {told}; design-based areas and intervals need one of {', '.join(PROBABILITY_DESIGNS)}. "
+        "Draw a random sample (eo sample draw) and have it answered, or, if this is one, name its design "
+        "([area] design in a season file, --design); training points and picked places have no known "
+        "chance, and of them only a model-based count is published, marked so."
     )
 
 

@@ -118,6 +118,14 @@ def _text(value: Any) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
+def inside(unit: ZoneUnit, lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which points, in degrees, lie in a unit."""
+    import shapely
+
+    x, y = _transformer(LON_LAT, unit.crs).transform(lon, lat)
+    return np.asarray(shapely.contains_xy(unit.geometry, x, y), dtype=np.bool_)
+
+
 class ZoneIndex:
     """Finds among many polygons those that may lie on a grid: a task is handed only what its block needs."""
 

@@ -143,3 +143,67 @@ def test_a_sample_more_trains_anew_and_keeps_the_cube(season: TinySeason, job: S
         path.write_text(text)
     assert again["ingest"][0] == again["index"][0] == []
     assert [len(again[stage][0]) for stage in ("train", "classify", "growth")] == [1, 1, 1]
+
+
+def older_sample(season: TinySeason, rng: np.random.Generator) -> str:
+    """A sheet drawn from a map of another year, 30 points in each of its classes, answered."""
+    from seasons import lonlat
+
+    older = np.where(rng.random(season.classes.shape) < 0.2, 3 - season.classes, season.classes)
+    lines = ["id,lon,lat,stratum,stratum_ha,stratum_points,sampling_design,label"]
+    for code, name in ((1, "wheat"), (2, "maize")):
+        rows, cols = np.nonzero(older == code)
+        for at in rng.choice(rows.size, 30, replace=False):
+            lon, lat = lonlat(int(rows[at]), int(cols[at]))
+            label = ("wheat", "maize")[season.classes[rows[at], cols[at]] - 1]
+            lines.append(
+                f"{len(lines)},{lon:.8f},{lat:.8f},{name},{rows.size / 100},30,stratified_random,{label}"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def test_a_sample_of_an_older_map_serves_region_and_units(season: TinySeason, job: SeasonRun) -> None:
+    # given: two units, the left and the right half, and no word on the design but the sheet's own
+    from seasons import lonlat
+
+    def corner(row: int, col: int) -> list[float]:
+        lon, lat = lonlat(row, col)
+        return [lon - 0.00005, lat + 0.00005]
+
+    features = [
+        {
+            "type": "Feature",
+            "properties": {"code": code, "name": code},
+            "geometry": {
+                "type": "Polygon",
+                "coordinates": [[corner(0, a), corner(0, b), corner(64, b), corner(64, a), corner(0, a)]],
+            },
+        }
+        for code, a, b in (("west", 0, 32), ("east", 32, 64))
+    ]
+    (season.root / "units.geojson").write_text(
+        json.dumps({"type": "FeatureCollection", "features": features})
+    )
+    (season.root / "older.csv").write_text(older_sample(season, np.random.default_rng(4)))
+    text = season.toml.read_text()
+    changed = text.replace('reference = "reference.csv"\ndesign = "simple_random"', 'reference = "older.csv"')
+    other = season.root / "older.toml"
+    other.write_text(changed.replace('name = "Tiny"', 'name = "Tiny"\nunits = "units.geojson"'))
+    # when
+    document = replace(read_season(other), output_root=job.plan.season.output_root)
+    again = SeasonRun(make_plan(document, block=512), Engine(workers=0))
+    rows = {(r["method"], r["unit_adcode"], r["crop"]): r for r in again.area.rows}
+    # then
+    truth = {"region": season.classes, "west": season.classes[:, :32], "east": season.classes[:, 32:]}
+    for unit, classes in truth.items():
+        method = "stehman_2014" if unit == "region" else "model_assisted"
+        row = rows[method, unit, "wheat"]
+        assert row["ci_low"] <= (classes == 1).sum() / 100 <= row["ci_high"]
+        assert row["se"] > 0 and rows["pixel_count", unit, "wheat"]["value"] > 0
+    assert rows["stehman_2014", "region", "maize"]["n_samples"] == 60
+    points = [rows["model_assisted", unit, "maize"]["n_samples"] for unit in ("west", "east")]
+    assert sum(points) == 60 and min(points) > 15
+    reference = again.accuracy()["reference"]
+    assert reference["method"].startswith("stehman_2014") and reference["overall_accuracy"] > 0.9
+    low, high = reference["overall_interval"]
+    assert low < reference["overall_accuracy"] <= high

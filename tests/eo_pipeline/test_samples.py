@@ -15,7 +15,6 @@ from seasons import CLASSIFY, lonlat, make_season
 from eo_pipeline.engine import Engine
 from eo_pipeline.errors import NotAProbabilitySampleError, SampleError
 from eo_pipeline.plan import make_plan
-from eo_pipeline.products.estimates import pool_strata
 from eo_pipeline.products.samples import (
     group_samples,
     place,
@@ -177,16 +176,6 @@ def test_neither_a_square_nor_a_group_is_split(rows: list[tuple[float, float, st
     for square in set(squares.tolist()):
         own = squares == square
         assert np.ptp(lat[own]) * 111.2 <= 5.0 + 1e-6
-
-
-def test_pooled_strata_keep_points_and_hectares() -> None:
-    counts = np.array([[30, 2, 0], [1, 20, 0], [0, 1, 0]])
-    hectares = np.array([[600.0, 390.0, 10.0], [300.0, 100.0, 10.0]])
-    n, area = pool_strata(counts, hectares)
-    assert n.sum() == counts.sum()
-    np.testing.assert_allclose(area.sum(axis=1), hectares.sum(axis=1))
-    assert (n.sum(axis=1)[area[0] > 0] >= 2).all()
-    assert n.tolist() == [[30, 2, 0], [1, 21, 0], [0, 0, 0]]
 
 
 def test_an_area_needs_a_probability_sample(tmp_path: Path) -> None:

@@ -1,0 +1,107 @@
+"""What a reference sample tells of a map, put together: region and units, and their facts for JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eo_pipeline.products.answers import Reference
+from eo_pipeline.products.area import AreaEstimates, MapAccuracy, Ratio
+from eo_pipeline.products.stratified import INTERVAL_METHOD, Stratified, model_assisted, stehman_2014
+from eo_pipeline.products.zonal import ZoneUnit, inside
+
+
+@dataclass(frozen=True, slots=True)
+class SampleEstimates:
+    """The region's estimates, and those of its units in their order."""
+
+    region: Stratified
+    units: tuple[AreaEstimates, ...]
+
+
+def sample_estimates(
+    reference: Reference,
+    units: Sequence[ZoneUnit],
+    unit_ha: NDArray[np.float64],
+    *,
+    confidence: float,
+) -> SampleEstimates:
+    """Estimates of the region by `stehman_2014`, and of its units by `model_assisted`.
+
+    Parameters
+    ----------
+    unit_ha : float64 [unit, class]
+        Mapped areas, classes in the order of `reference.labels`.
+    """
+    counts = reference.counts()
+    region = stehman_2014(
+        counts,
+        reference.stratum_ha,
+        reference.labels,
+        strata=reference.strata,
+        confidence=confidence,
+        method=reference.method,
+    )
+    if not units:
+        return SampleEstimates(region, ())
+    parts = model_assisted(
+        counts,
+        np.stack([reference.counts(inside(unit, reference.lon, reference.lat)) for unit in units]),
+        reference.stratum_ha,
+        np.pad(unit_ha, ((0, 0), (0, 1))),  # what the map leaves blank has no area in it
+        reference.labels,
+        confidence=confidence,
+    )
+    return SampleEstimates(region, parts)
+
+
+def accuracy_facts(reference: Reference, accuracy: MapAccuracy) -> dict[str, Any]:
+    """Accuracy of a map on its reference sample: counts, plain agreement, and the area-weighted accuracies
+    with standard errors and intervals.
+    """
+    counts = reference.counts().sum(axis=0)
+    agreement = float(np.trace(counts) / max(1, counts.sum()))
+    overall = accuracy.overall
+    return {
+        "design": reference.design,
+        "n": int(counts.sum()),
+        "labels": list(reference.labels),
+        "confusion": counts[: len(reference.labels)].tolist(),
+        "confusion_axes": "rows mapped class, columns reference class",
+        "agreement": round(agreement, 6),
+        "overall_accuracy": rounded(overall.value),
+        "overall_se": rounded(overall.se),
+        "overall_interval": [rounded(overall.low), rounded(overall.high)],
+        **_by_class("users", accuracy.users),
+        **_by_class("producers", accuracy.producers),
+        "confidence": accuracy.confidence,
+        "method": f"{reference.method}, area-weighted",
+        "interval_method": INTERVAL_METHOD,
+        "notes": list(reference.notes),
+    }
+
+
+def _by_class(name: str, found: Ratio) -> dict[str, Any]:
+    return {
+        f"{name}_accuracy": rounded(found.value),
+        f"{name}_se": rounded(found.se),
+        f"{name}_interval": [
+            list(pair) for pair in zip(rounded(found.low), rounded(found.high), strict=True)
+        ],
+    }
+
+
+def rounded(values: Any, digits: int = 6) -> Any:
+    """Numbers as JSON has them: a number or a list of them, None for NaN.
+
+    >>> rounded(np.array([0.12345678, np.nan])), rounded(np.array(0.5))
+    ([0.123457, None], 0.5)
+    """
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim:
+        return [rounded(value, digits) for value in array]
+    return round(float(array), digits) if np.isfinite(array) else None
