@@ -434,6 +434,7 @@ def _need_map(job: SeasonRun) -> None:
 def _register() -> None:
     from eo_pipeline import (
         cli_archive,
+        cli_area,
         cli_cube,
         cli_fetch,
         cli_inspect,
@@ -449,6 +450,7 @@ def _register() -> None:
         cli_inspect,
         cli_cube,
         cli_models,
+        cli_area,
         cli_yield,
         cli_simulate,
         cli_archive,

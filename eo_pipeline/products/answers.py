@@ -51,6 +51,18 @@ class Answers:
         """The answers that occur, sorted."""
         return tuple(sorted({point.label for point in self.points}))
 
+    def named(self, names: Mapping[int, str]) -> Answers:
+        """The same, where answers and strata are written as class codes: as the names of these."""
+        if any(point.label in names.values() for point in self.points):
+            return self
+        known = {str(code): name for code, name in names.items()}
+        points = tuple(
+            replace(p, label=known.get(p.label, p.label), stratum=known.get(p.stratum, p.stratum))
+            for p in self.points
+        )
+        strata = tuple(replace(item, name=known.get(item.name, item.name)) for item in self.strata)
+        return replace(self, points=points, strata=strata)
+
 
 def read_answers(
     path: Path, *, design: str | None = None, presumed: str | None = None, label: str = "label"

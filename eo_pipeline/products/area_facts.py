@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ from eo_pipeline.products.answers import Reference
 from eo_pipeline.products.area import AreaEstimates, MapAccuracy, Ratio
 from eo_pipeline.products.stratified import INTERVAL_METHOD, Stratified, model_assisted, stehman_2014
 from eo_pipeline.products.zonal import ZoneUnit, inside
+
+#: 亩 of a hectare.
+MU_PER_HA: Final = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,43 @@ def sample_estimates(
         confidence=confidence,
     )
     return SampleEstimates(region, parts)
+
+
+def area_rows(
+    estimate: AreaEstimates, mapped_ha: Sequence[float], *, unit: str | None = None
+) -> list[dict[str, Any]]:
+    """One row a class: pixel count and estimate, with standard error, interval, and coefficient of variation.
+
+    Parameters
+    ----------
+    mapped_ha
+        By class, in the order of the estimate.
+    """
+    table = zip(
+        estimate.labels,
+        mapped_ha,
+        estimate.area_ha,
+        estimate.se_ha,
+        estimate.ci_low_ha,
+        estimate.ci_high_ha,
+        strict=True,
+    )
+    return [
+        ({} if unit is None else {"unit": unit})
+        | {
+            "class": label,
+            "pixel_count_ha": rounded(mapped, 4),
+            "area_ha": rounded(area, 4),
+            "se_ha": rounded(se, 4),
+            "ci_low_ha": rounded(low, 4),
+            "ci_high_ha": rounded(high, 4),
+            "cv": rounded(se / area if area > 0 else np.nan),
+            "area_mu": rounded(area * MU_PER_HA, 3),
+            "method": estimate.method,
+            "n_samples": estimate.n_samples,
+        }
+        for label, mapped, area, se, low, high in table
+    ]
 
 
 def accuracy_facts(reference: Reference, accuracy: MapAccuracy) -> dict[str, Any]:

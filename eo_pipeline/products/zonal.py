@@ -126,6 +126,18 @@ def inside(unit: ZoneUnit, lon: NDArray[np.float64], lat: NDArray[np.float64]) -
     return np.asarray(shapely.contains_xy(unit.geometry, x, y), dtype=np.bool_)
 
 
+def unit_area_ha(unit: ZoneUnit) -> float:
+    """Geodesic area of a unit's polygon on WGS 84, hectares (Karney 2013), whatever its CRS."""
+    import shapely
+    from pyproj import Geod
+
+    change = _transformer(unit.crs, LON_LAT)
+    polygon = shapely.transform(
+        unit.geometry, lambda xy: np.column_stack(change.transform(xy[:, 0], xy[:, 1]))
+    )
+    return abs(Geod(ellps="WGS84").geometry_area_perimeter(shapely.normalize(polygon))[0]) / 10_000
+
+
 class ZoneIndex:
     """Finds among many polygons those that may lie on a grid: a task is handed only what its block needs."""
 

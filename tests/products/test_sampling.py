@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,9 +12,9 @@ from eo_pipeline.grid import Grid
 from eo_pipeline.products.sampling import (
     allocate,
     draw,
+    near_crops,
     require_probability_sample,
     sample_size,
-    write_design,
 )
 
 GRID = Grid("EPSG:32648", (10, 0, 531_000, 0, -10, 3_950_000), 40, 30)
@@ -106,21 +103,19 @@ def test_probability_designs_pass() -> None:
     assert require_probability_sample(draw(MAP, 80)) == "stratified_random"
 
 
-def test_the_file_for_interpreters_holds_centres_and_says_its_design(tmp_path: Path) -> None:
-    design = draw(MAP, 80, seed=3, grid=GRID)
-    path = write_design(tmp_path / "sample.geojson", design, GRID, names={1: "winter_wheat", 2: "other"})
-    document = json.loads(path.read_text(encoding="utf-8"))
-    assert (
-        document["sampling_design"] == "stratified_random" and document["frame_sha256"] == design.frame_hash
-    )
-    assert len(document["features"]) == 80
-    point = document["features"][0]
-    assert point["properties"]["label"] is None
-    assert point["properties"]["stratum"] == {1: "winter_wheat", 2: "other"}[int(design.stratum[0])]
-    from pyproj import Transformer
+def test_land_near_crops_becomes_a_stratum_of_its_own() -> None:
+    field = np.full((9, 9), 2, np.uint8)
+    field[4, 4], field[0] = 1, 0
+    got = near_crops(field, [1], pixels=2, nodata=0, code=9)
+    expected = field.copy()
+    expected[2:7, 2:7] = 9
+    expected[4, 4] = 1
+    np.testing.assert_array_equal(got, expected)
+    # crops by the edge reach no further than the map, and nodata stays
+    field[1, 0] = 1
+    assert (near_crops(field, [1], pixels=1, nodata=0, code=9)[0] == 0).all()
 
-    x, y = Transformer.from_crs("OGC:CRS84", GRID.crs, always_xy=True).transform(
-        *point["geometry"]["coordinates"]
-    )
-    assert x == pytest.approx(531_000 + 10 * (design.col[0] + 0.5), abs=0.05)
-    assert y == pytest.approx(3_950_000 - 10 * (design.row[0] + 0.5), abs=0.05)
+
+def test_a_map_without_nodata_is_drawn_from_whole() -> None:
+    got = draw(MAP, 120, nodata=None, min_per_class=10)
+    assert got.strata == (0, 1, 2) and sum(got.population) == MAP.size

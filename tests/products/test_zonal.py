@@ -23,6 +23,7 @@ from eo_pipeline.products.zonal import (
     class_counts,
     pixel_area_ha,
     read_units,
+    unit_area_ha,
     zone_layers,
     zone_means,
     zone_quantiles,
@@ -52,6 +53,46 @@ def test_pixel_area_is_that_on_the_ellipsoid(grid: Grid) -> None:
     assert area.shape == grid.shape
     for row, col in [(0, 0), (39, 59), (13, 31), (20, 7)]:
         assert area[row, col] == pytest.approx(exact_ha(grid, row, col), rel=2e-6)
+
+
+@pytest.mark.realdata
+def test_fields_of_bavaria_have_their_declared_area(shared_data: Path) -> None:
+    path = shared_data / "bavaria-s2-fields" / "dev_fields.geojson"
+    fields = read_units(path, code_field="id")
+    declared = np.array(
+        [item["properties"]["declared_ha"] for item in json.loads(path.read_text())["features"]]
+    )
+    measured = np.array([unit_area_ha(field) for field in fields])
+    assert measured.sum() == pytest.approx(declared.sum(), rel=0.01)
+    assert np.median(np.abs(measured / declared - 1)) < 0.01
+    # and counted in pixels of Sentinel-2, whose borders are ragged, as a whole
+    change = Transformer.from_crs("OGC:CRS84", "EPSG:32632", always_xy=True)
+    bounds = np.array([field.geometry.bounds for field in fields])
+    left, low = change.transform(bounds[:, 0].min(), bounds[:, 1].min())
+    right, high = change.transform(bounds[:, 2].max(), bounds[:, 3].max())
+    grid = Grid(
+        "EPSG:32632",
+        (10, 0, left - 500, 0, -10, high + 500),
+        int(right - left + 1000) // 10,
+        int(high - low + 1000) // 10,
+    )
+    pixel = PixelAreas(grid)
+    index, counted = ZoneIndex(fields), 0.0
+    for block in cut("bavaria", grid, size=2048):
+        area = pixel.ha(*block.slices)
+        for layer in zone_layers(index.near(block.grid(grid)), block.grid(grid)):
+            counted += float(area[layer.labels > 0].sum())
+    assert counted == pytest.approx(declared.sum(), rel=0.01)
+
+
+def test_a_units_area_is_the_same_in_any_crs_and_leaves_holes_out() -> None:
+    ring = box(106.0, 35.0, 106.1, 35.1) - box(106.02, 35.02, 106.04, 35.04)
+    degrees = unit_area_ha(ZoneUnit("a", "a", ring))
+    assert degrees == pytest.approx(0.96 * unit_area_ha(ZoneUnit("a", "a", ring.envelope)), rel=1e-3)
+    fine = shapely.segmentize(ring, 0.001)
+    change = Transformer.from_crs("OGC:CRS84", "EPSG:3857", always_xy=True)
+    moved = shapely.transform(fine, lambda xy: np.column_stack(change.transform(xy[:, 0], xy[:, 1])))
+    assert unit_area_ha(ZoneUnit("a", "a", moved, crs="EPSG:3857")) == pytest.approx(degrees, rel=1e-5)
 
 
 def test_web_mercator_is_not_taken_at_its_nominal_size() -> None:
