@@ -17,7 +17,12 @@ from numpy.typing import NDArray
 from eo_pipeline.errors import SampleError
 
 Method = Literal[
-    "pixel_count", "olofsson_2014", "stehman_2014", "model_assisted", "adjusted_count_model_based"
+    "pixel_count",
+    "olofsson_2014",
+    "stehman_2014",
+    "model_assisted",
+    "quadrat_difference",
+    "adjusted_count_model_based",
 ]
 Floats = NDArray[np.float64]
 
@@ -177,7 +182,7 @@ def adjusted_counts(
     # variance around its own mean, m being the groups of the class that has the fewest.
     groups_of = np.maximum((tables.sum(axis=2) > 0).sum(axis=0), 2)
     fewest = int(groups_of.min())
-    stretch = _t_quantile(0.5 + confidence / 2, fewest - 1) * (fewest / (fewest - 1)) ** 0.5
+    stretch = t_quantile(0.5 + confidence / 2, fewest - 1) * (fewest / (fewest - 1)) ** 0.5
     # A class never confused in the samples is not known to be never confused: half an error in m + 1 groups.
     rare = 0.5 / (groups_of + 1)
     least = np.sqrt(rare * (1 - rare) / groups_of)
@@ -228,7 +233,8 @@ def z_quantile(p: float) -> float:
     return float(ndtri(p))
 
 
-def _t_quantile(p: float, freedom: int) -> float:
+def t_quantile(p: float, freedom: float | Floats) -> Floats:
+    """Quantile of Student's t for degrees of freedom of at least 1."""
     from scipy.special import stdtrit
 
-    return float(stdtrit(max(freedom, 1), p))
+    return np.asarray(stdtrit(np.maximum(freedom, 1), p), dtype=np.float64)

@@ -105,7 +105,6 @@ def accuracy_facts(reference: Reference, accuracy: MapAccuracy) -> dict[str, Any
     """
     counts = reference.counts().sum(axis=0)
     agreement = float(np.trace(counts) / max(1, counts.sum()))
-    overall = accuracy.overall
     return {
         "design": reference.design,
         "n": int(counts.sum()),
@@ -113,15 +112,23 @@ def accuracy_facts(reference: Reference, accuracy: MapAccuracy) -> dict[str, Any
         "confusion": counts[: len(reference.labels)].tolist(),
         "confusion_axes": "rows mapped class, columns reference class",
         "agreement": round(agreement, 6),
+        **map_accuracy_facts(accuracy),
+        "method": f"{reference.method}, area-weighted",
+        "interval_method": INTERVAL_METHOD,
+        "notes": list(reference.notes),
+    }
+
+
+def map_accuracy_facts(accuracy: MapAccuracy) -> dict[str, Any]:
+    """The area-weighted accuracies alone."""
+    overall = accuracy.overall
+    return {
         "overall_accuracy": rounded(overall.value),
         "overall_se": rounded(overall.se),
         "overall_interval": [rounded(overall.low), rounded(overall.high)],
         **_by_class("users", accuracy.users),
         **_by_class("producers", accuracy.producers),
         "confidence": accuracy.confidence,
-        "method": f"{reference.method}, area-weighted",
-        "interval_method": INTERVAL_METHOD,
-        "notes": list(reference.notes),
     }
 
 

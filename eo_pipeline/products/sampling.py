@@ -21,6 +21,8 @@ Allocation = Literal["proportional", "equal", "neyman"]
 
 #: User's accuracy expected of a class of which nobody says another.
 EXPECTED_ACCURACY: Final = 0.8
+#: Squares in which every parcel is surveyed; see `quadrats`.
+QUADRATS: Final = "stratified_quadrats"
 #: Designs with known inclusion probabilities for which the estimators of `area` hold.
 PROBABILITY_DESIGNS: Final = ("stratified_random", "simple_random")
 

@@ -1,8 +1,8 @@
 """Sheets of a drawn sample for those who answer it: GeoPackage, CSV and GeoJSON, the map of the strata, and
 the record of the design.
 
-Every sheet tells all that its answers need to be judged (see `answers`): strata, their areas, and how many
-points were drawn.
+Every sheet tells all that its answers need to be judged (see `answers` and `quadrats`): strata, their sizes,
+and how many points or quadrats were drawn; `label` and `note` are for the answers.
 """
 
 from __future__ import annotations
@@ -20,24 +20,12 @@ from numpy.typing import NDArray
 from eo_pipeline.disk import write_file
 from eo_pipeline.errors import SampleError
 from eo_pipeline.products.class_map import NAMES_TAG, ClassMap
-from eo_pipeline.products.sampling import SampleDesign
+from eo_pipeline.products.quadrats import Quadrats
+from eo_pipeline.products.sampling import QUADRATS, SampleDesign
 from eo_pipeline.products.zonal import LON_LAT
 from eo_pipeline.rasters import windows, write_raster
 
 RECORD: Final = "design.json"
-#: Columns of a sheet; `label` and `note` are for the answers.
-COLUMNS: Final = (
-    "id",
-    "stratum",
-    "stratum_ha",
-    "stratum_points",
-    "inclusion_probability",
-    "sampling_design",
-    "row",
-    "col",
-    "label",
-    "note",
-)
 
 
 def write_sheets(
@@ -72,6 +60,8 @@ def write_sheets(
     SampleError
         The folder holds another drawing.
     """
+    import shapely
+
     hectares, _ = strata.hectares()
     rows = _rows(design, strata, hectares)
     lon, lat = _degrees(design, strata)
@@ -95,21 +85,57 @@ def write_sheets(
         "labels": list(classes.values()),
         **(facts or {}),
     }
-    text = json.dumps(record, ensure_ascii=False, indent=1) + "\n"
-    done = folder / RECORD
-    if done.exists():
-        if done.read_text(encoding="utf-8") == text:
-            return record
-        raise SampleError(
-            f"{folder} holds another drawn sample ({RECORD}), which may have been answered. Give "
-            "another folder."
-        )
+    if _done(folder, record):
+        return record
+    points = shapely.points(lon, lat)
     write_file(folder / "sample.csv", _csv(rows, lon, lat))
-    write_file(folder / "sample.geojson", _geojson(rows, lon, lat, record))
-    write_file(folder / "sample.gpkg", _geopackage(rows, lon, lat))
+    write_file(folder / "sample.geojson", _geojson(rows, points, record))
+    write_file(folder / "sample.gpkg", _geopackage(rows, points, "Point"))
     _write_strata(folder / "strata.tif", strata)
-    write_file(done, text.encode())
+    write_file(folder / RECORD, _text(record))
     return record
+
+
+def write_quadrats(folder: Path, quadrats: Quadrats, record: dict[str, Any]) -> dict[str, Any]:
+    """Write quadrats.gpkg, quadrats.geojson and design.json into a folder, as `write_sheets` does.
+
+    Parameters
+    ----------
+    record
+        What design.json is to say beside the strata.
+    """
+    record = {
+        "sampling_design": QUADRATS,
+        **record,
+        "quadrats": len(quadrats.ids),
+        "strata": [
+            {"stratum": name, "squares": squares, "drawn": drawn, "inclusion_probability": drawn / squares}
+            for name, squares, drawn in zip(quadrats.strata, quadrats.population, quadrats.drawn, strict=True)
+        ],
+    }
+    if _done(folder, record):
+        return record
+    polygons = np.array(quadrats.polygons, dtype=object)
+    write_file(folder / "quadrats.geojson", _geojson(quadrats.rows(), polygons, record))
+    write_file(folder / "quadrats.gpkg", _geopackage(quadrats.rows(), polygons, "Polygon"))
+    write_file(folder / RECORD, _text(record))
+    return record
+
+
+def _text(record: Mapping[str, Any]) -> bytes:
+    return (json.dumps(record, ensure_ascii=False, indent=1) + "\n").encode()
+
+
+def _done(folder: Path, record: Mapping[str, Any]) -> bool:
+    """Whether this very drawing lies in the folder; another one is not touched."""
+    path = folder / RECORD
+    if not path.exists():
+        return False
+    if path.read_bytes() == _text(record):
+        return True
+    raise SampleError(
+        f"{folder} holds another drawn sample ({RECORD}), which may have been answered. Give another folder."
+    )
 
 
 def _rows(design: SampleDesign, strata: ClassMap, hectares: Mapping[str, float]) -> list[dict[str, Any]]:
@@ -147,46 +173,37 @@ def _degrees(design: SampleDesign, strata: ClassMap) -> tuple[NDArray[np.float64
 
 def _csv(rows: list[dict[str, Any]], lon: NDArray[np.float64], lat: NDArray[np.float64]) -> bytes:
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, ("id", "lon", "lat", *COLUMNS[1:]), lineterminator="\r\n")
+    writer = csv.DictWriter(stream, ["id", "lon", "lat", *list(rows[0])[1:]], lineterminator="\r\n")
     writer.writeheader()
     for row, x, y in zip(rows, lon.tolist(), lat.tolist(), strict=True):
         writer.writerow({**row, "lon": x, "lat": y})
     return b"\xef\xbb\xbf" + stream.getvalue().encode()  # with its mark Excel shows Chinese names
 
 
-def _geojson(
-    rows: list[dict[str, Any]],
-    lon: NDArray[np.float64],
-    lat: NDArray[np.float64],
-    record: Mapping[str, Any],
-) -> bytes:
+def _geojson(rows: list[dict[str, Any]], shapes: NDArray[Any], record: Mapping[str, Any]) -> bytes:
+    import shapely
+
     features = [
-        {
-            "type": "Feature",
-            "id": row["id"],
-            "properties": row,
-            "geometry": {"type": "Point", "coordinates": [x, y]},
-        }
-        for row, x, y in zip(rows, lon.tolist(), lat.tolist(), strict=True)
+        {"type": "Feature", "id": row["id"], "properties": row, "geometry": json.loads(shape)}
+        for row, shape in zip(rows, shapely.to_geojson(shapes), strict=True)
     ]
-    document = {"type": "FeatureCollection", **record, "features": features}
-    return (json.dumps(document, ensure_ascii=False, indent=1) + "\n").encode()
+    return _text({"type": "FeatureCollection", **record, "features": features})
 
 
-def _geopackage(rows: list[dict[str, Any]], lon: NDArray[np.float64], lat: NDArray[np.float64]) -> bytes:
+def _geopackage(rows: list[dict[str, Any]], shapes: NDArray[Any], kind: str) -> bytes:
     import pyogrio
     import shapely
 
     stream = io.BytesIO()
     pyogrio.raw.write(
         stream,
-        shapely.to_wkb(shapely.points(lon, lat)),
+        shapely.to_wkb(shapes),
         [
             np.array([row[name] for row in rows], dtype=object if name in ("label", "note") else None)
-            for name in COLUMNS
+            for name in rows[0]
         ],
-        list(COLUMNS),
-        geometry_type="Point",
+        list(rows[0]),
+        geometry_type=kind,
         crs="EPSG:4326",
         driver="GPKG",
         layer="sample",

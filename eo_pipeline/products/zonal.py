@@ -176,7 +176,7 @@ def zone_layers(units: Sequence[ZoneUnit], grid: Grid) -> tuple[ZoneLayer, ...]:
     """
     labels: list[NDArray[np.int32]] = []
     members: list[list[ZoneUnit]] = []
-    for unit, (rows, cols, mask) in zip(units, _masks(units, grid), strict=True):
+    for unit, (rows, cols, mask) in zip(units, pixels_of(units, grid), strict=True):
         for layer, own in zip(labels, members, strict=True):
             window = layer[rows, cols]
             if not np.any(window[mask]):
@@ -199,7 +199,7 @@ def _transformer(source: str, target: str) -> Transformer:
     return Transformer.from_crs(source, target, always_xy=True)
 
 
-def _masks(units: Sequence[ZoneUnit], grid: Grid) -> Iterator[tuple[slice, slice, NDArray[np.bool_]]]:
+def pixels_of(units: Sequence[ZoneUnit], grid: Grid) -> Iterator[tuple[slice, slice, NDArray[np.bool_]]]:
     """Of each unit the window of the grid that its bounding box touches, and the pixels in there whose centre
     lies in it.
 

@@ -239,3 +239,74 @@ def test_what_is_no_map_and_options_that_do_not_fit_are_refused(land, tmp_path: 
     far.write_text("lon,lat,label\n10.0,50.0,1\n")
     said = refused("evaluate", "area", folder / "map.tif", far, "--design", "simple_random")
     assert "row 1: longitude 10.00000" in said and "outside" in said
+
+
+def fields_of(truth: NDArray[np.uint8], path: Path, *, skip: str = "none", pixel: float = 50) -> Path:
+    """Every field of the land as a polygon with its crop, but those of the class `skip`."""
+    from rasterio.features import shapes
+
+    change = Transformer.from_crs("EPSG:32648", "OGC:CRS84", always_xy=True)
+    features = []
+    for geometry, code in shapes(truth, transform=from_origin(LEFT, TOP, pixel, pixel)):
+        if code and NAMES[int(code)] != skip:
+            ring = shapely.transform(
+                shapely.segmentize(shapely.geometry.shape(geometry), 200),
+                lambda xy: np.column_stack(change.transform(xy[:, 0], xy[:, 1])),
+            )
+            features.append({"type": "Feature", "properties": {"label": NAMES[int(code)]},
+                             "geometry": json.loads(shapely.to_geojson(ring))})  # fmt: skip
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    return path
+
+
+def test_ground_quadrats_are_drawn_surveyed_and_judged(land, tmp_path: Path) -> None:
+    # given: the same land in pixels of 50 m, 12 x 12 km
+    folder, truth = land
+    codes = rasterio.open(folder / "map.tif").read(1)
+    with rasterio.open(
+        tmp_path / "map.tif", "w", driver="GTiff", height=SIZE, width=SIZE, count=1, dtype="uint8", nodata=0,
+        crs="EPSG:32648", transform=from_origin(LEFT, TOP, 50, 50),
+    ) as raster:  # fmt: skip
+        raster.write(codes, 1)
+    # when
+    out = tmp_path / "quadrats"
+    draw = ("sample", "quadrats", tmp_path / "map.tif", "--crops", "wheat,maize", "--classes", CLASSES,
+            "--quadrats", 30, "--out", out)  # fmt: skip
+    record = json.loads(good(*draw, "--json"))
+    # then
+    assert sum(row["drawn"] for row in record["strata"]) == 30
+    assert sum(row["squares"] for row in record["strata"]) == 144
+    assert "another drawn sample" in refused(*draw, "--seed", 3)
+    assert "eo evaluate area" in good(*draw)
+    # when: every parcel is drawn
+    parcels = fields_of(truth, tmp_path / "parcels.geojson")
+    judge = ("evaluate", "area", tmp_path / "map.tif", parcels, "--classes", CLASSES,
+             "--quadrats", out / "quadrats.gpkg")  # fmt: skip
+    facts = json.loads(good(*judge, "--json"))
+    # then: 25 times the hectares of the land in pixels of 10 m
+    assert sum(holds(facts["areas"], {k: 25 * v for k, v in true_ha(truth).items()})) >= 3
+    assert facts["accuracy"]["n"] == 30 and facts["areas"][0]["method"] == "quadrat_difference"
+    mapped = codes[truth > 0]
+    assert facts["accuracy"]["overall_accuracy"] == pytest.approx(
+        (mapped == truth[truth > 0]).mean(), abs=0.02
+    )
+    assert "quadrat_difference" in good(*judge)
+    # when: other land was not drawn
+    bare = fields_of(truth, tmp_path / "crops.geojson", skip="other")
+    judge = (*judge[:3], bare, *judge[4:])
+    said = refused(*judge)
+    assert "lies under no parcel" in said and "'q0" in said
+    rest = json.loads(good(*judge, "--rest", "other", "--json"))
+    assert [row["area_ha"] for row in rest["areas"]] == [row["area_ha"] for row in facts["areas"]]
+    # and what does not fit is refused
+    assert "too few for counties" in refused(*judge, "--units", parcels)
+    assert "as eo sample quadrats wrote it" in refused(*judge[:-1], sheet_of_points(tmp_path))
+    assert "--rest is for --quadrats" in refused(
+        "evaluate", "area", tmp_path / "map.tif", bare, "--rest", "other"
+    )
+
+
+def sheet_of_points(folder: Path) -> Path:
+    path = folder / "points.csv"
+    path.write_text("lon,lat,stratum\n106.1,35.2,wheat\n")
+    return path
