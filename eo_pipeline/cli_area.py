@@ -93,8 +93,8 @@ def evaluate_area(
     )
     missed = len(labels) - len(found.names)
     padded = np.pad(unit_ha, ((0, 0), (0, missed)))  # classes that the map misses have no area in it
-    estimates = sample_estimates(reference, zones, padded, confidence=confidence)
     counts = [mapped_ha.get(name, 0.0) for name in labels]
+    estimates = sample_estimates(reference, counts, zones, padded, confidence=confidence)
     unit_rows = [
         row
         for zone, area, estimate in zip(zones, padded, estimates.units, strict=True)
@@ -105,6 +105,7 @@ def evaluate_area(
         "sample": str(sample),
         "area_method": AREA_METHOD,
         "areas": area_rows(estimates.region.area, counts),
+        "areas_model_assisted": area_rows(estimates.assisted, counts) if estimates.assisted else [],
         "units": unit_rows,
         "covered": {
             zone.code: round(float(area.sum()) / unit_area_ha(zone), 4)
@@ -142,6 +143,7 @@ def _judge_quadrats(
         "sample": str(parcels),
         "area_method": AREA_METHOD,
         "areas": area_rows(estimates.area, surveyed.mapped_ha.tolist()),
+        "areas_model_assisted": [],
         "units": [],
         "covered": {},
         "accuracy": {
@@ -166,6 +168,8 @@ def _print_areas(facts: dict[str, Any]) -> None:
     head = ("class", "pixel count, ha", "estimate, ha", "interval", "CV")
     title = f"Areas ({accuracy['method'].split(',')[0]}, {accuracy['n']} points, {accuracy['design']})"
     print_table(title, head, [area(row) for row in facts["areas"]])
+    if facts["areas_model_assisted"]:
+        print_table("Areas (model_assisted)", head, [area(row) for row in facts["areas_model_assisted"]])
     if facts["units"]:
         print_table(
             "Units (model_assisted)",

@@ -237,7 +237,7 @@ def _with_buffer(found: ClassMap, crops: str | None, buffer_m: float | None) -> 
     from dataclasses import replace
 
     from eo_pipeline.errors import SampleError
-    from eo_pipeline.products.sampling import near_crops
+    from eo_pipeline.products.sampling import code_counts, near_crops
     from eo_pipeline.products.zonal import PixelAreas
 
     if buffer_m is None:
@@ -249,8 +249,8 @@ def _with_buffer(found: ClassMap, crops: str | None, buffer_m: float | None) -> 
         raise SampleError(f"--buffer-m {buffer_m}: a pixel is {side:.0f} m wide; give at least that.")
     free = next(code for code in range(254, 0, -1) if code not in found.names and code != found.nodata)
     strata = near_crops(found.codes, codes, pixels=pixels, nodata=found.nodata, code=free)
-    present = _present(strata)
-    names = {code: name for code, name in {**found.names, free: NEAR_CROPS}.items() if code in present}
+    present = code_counts(strata).sum(axis=0)
+    names = {code: name for code, name in {**found.names, free: NEAR_CROPS}.items() if present[code]}
     return replace(found, codes=strata, names=names)
 
 
@@ -267,17 +267,11 @@ def _codes_of(found: ClassMap, crops: str | None, option: str) -> list[int]:
     return [codes[name] for name in named]
 
 
-def _present(codes: Any) -> set[int]:
-    import numpy as np
-
-    return set(np.flatnonzero(np.bincount(codes.ravel(), minlength=256)).tolist())
-
-
 def _pixels(strata: ClassMap) -> dict[str, int]:
     """Pixels of each stratum, in the order of its codes."""
-    import numpy as np
+    from eo_pipeline.products.sampling import code_counts
 
-    counts = np.bincount(strata.codes.ravel(), minlength=256)
+    counts = code_counts(strata.codes).sum(axis=0)
     return {strata.names[code]: int(counts[code]) for code in sorted(strata.names)}
 
 

@@ -64,13 +64,13 @@ STAGES: Final[Mapping[str, str | Promise]] = {
 METHODS: Final[Mapping[str, str | Promise]] = {
     "olofsson_2014": _("抽样校正（Olofsson 2014）"),
     "stehman_2014": _("抽样校正（Stehman 2014）"),
-    "model_assisted": _("模型辅助估计（县级样点修正）"),
+    "model_assisted": _("模型辅助估计（样点修正）"),
     "adjusted_count_model_based": _("误差校正（模型推断，非概率抽样）"),
     "pixel_count": _("像元统计（未校正）"),
 }
 #: The method that gives a group's headline number, best first; methods not listed come between.
 METHOD_ORDER: Final = (
-    "olofsson_2014", "stehman_2014", "model_assisted", "adjusted_count_model_based", "", "pixel_count",
+    "olofsson_2014", "model_assisted", "stehman_2014", "adjusted_count_model_based", "", "pixel_count",
 )  # fmt: skip
 
 LAYERS: Final[Mapping[str, str | Promise]] = {

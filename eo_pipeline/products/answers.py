@@ -243,7 +243,9 @@ def lay_on_map(
         raise SampleError(
             f"{answers.path}: no point lies where the map shows a class. Give the map it is of."
         )
-    notes = _notes(answers, int((~keep).sum()))
+    notes = _notes(
+        answers, int((~keep).sum()), [name for name in answers.label_names() if name not in classes]
+    )
     position = {label: number for number, label in enumerate(labels)}
     index = [int(i) for i in np.flatnonzero(keep)]
     strata = list(areas)
@@ -294,8 +296,10 @@ def _strata_of_old(
     return list(old), {name: hectares for name, hectares in old_ha.items() if hectares > 0}
 
 
-def _notes(answers: Answers, outside: int) -> tuple[str, ...]:
+def _notes(answers: Answers, outside: int, unmapped: Sequence[str]) -> tuple[str, ...]:
     notes = []
+    if unmapped:
+        notes.append(f"the answers know what the map does not show: {', '.join(unmapped)}; check these names")
     if answers.unanswered:
         drawn = answers.unanswered + len(answers.points)
         notes.append(

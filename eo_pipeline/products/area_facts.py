@@ -20,24 +20,30 @@ MU_PER_HA: Final = 15
 
 @dataclass(frozen=True, slots=True)
 class SampleEstimates:
-    """The region's estimates, and those of its units in their order."""
+    """The region's estimates, and those of its units in their order.
+
+    `assisted` is the region by the method of its units, so that these add up to it: None where the strata are
+    the map's classes, as it is the same there.
+    """
 
     region: Stratified
+    assisted: AreaEstimates | None
     units: tuple[AreaEstimates, ...]
 
 
 def sample_estimates(
     reference: Reference,
+    mapped_ha: Sequence[float],
     units: Sequence[ZoneUnit],
     unit_ha: NDArray[np.float64],
     *,
     confidence: float,
 ) -> SampleEstimates:
-    """Estimates of the region by `stehman_2014`, and of its units by `model_assisted`.
+    """Estimates of the region by `stehman_2014`, and of it and its units by `model_assisted`.
 
     Parameters
     ----------
-    unit_ha : float64 [unit, class]
+    mapped_ha, unit_ha : float64 [class] and [unit, class]
         Mapped areas, classes in the order of `reference.labels`.
     """
     counts = reference.counts()
@@ -49,17 +55,18 @@ def sample_estimates(
         confidence=confidence,
         method=reference.method,
     )
-    if not units:
-        return SampleEstimates(region, ())
-    parts = model_assisted(
+    members = [inside(unit, reference.lon, reference.lat) for unit in units]
+    whole, *parts = model_assisted(
         counts,
-        np.stack([reference.counts(inside(unit, reference.lon, reference.lat)) for unit in units]),
+        np.stack([counts, *(reference.counts(member) for member in members)]),
         reference.stratum_ha,
-        np.pad(unit_ha, ((0, 0), (0, 1))),  # what the map leaves blank has no area in it
+        # what the map leaves blank has no area in it
+        np.pad(np.vstack([np.asarray(mapped_ha)[None], unit_ha]), ((0, 0), (0, 1))),
         reference.labels,
         confidence=confidence,
     )
-    return SampleEstimates(region, parts)
+    own_strata = reference.method == "olofsson_2014"
+    return SampleEstimates(region, None if own_strata else whole, tuple(parts))
 
 
 def area_rows(

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from eo_pipeline.errors import SampleError, SourceError
 from eo_pipeline.grid import Grid, cut
 from eo_pipeline.products.samples import LabelledShape
+from eo_pipeline.products.sampling import code_counts
 from eo_pipeline.products.zonal import LON_LAT, PixelAreas, ZoneIndex, ZoneUnit, class_counts, zone_layers
 
 #: GDAL metadata item of our own maps with the names of the codes, as JSON.
@@ -118,7 +119,7 @@ def read_class_map(path: Path, names: Mapping[int, str] | None = None) -> ClassM
     except RasterioError as error:
         raise SourceError(f"{path} cannot be read as a raster ({error}). Give a GeoTIFF.") from error
     codes, blank = _codes(path, data, nodata)
-    present = np.flatnonzero(np.bincount(codes.ravel(), minlength=_CODES))
+    present = np.flatnonzero(code_counts(codes).sum(axis=0))
     found = [int(code) for code in present if code != blank]
     if not found:
         raise SourceError(f"{path} holds nothing but nodata ({blank}). Give a map that shows classes.")

@@ -60,9 +60,9 @@ def area_estimates(
     """Area of every class in every unit: the pixel count, and the estimate that knows of the map's errors.
 
     With a probability sample of reference points: Stehman 2014 (or Olofsson 2014, where the strata are the
-    map's classes) for the region, and the model-assisted estimate for its units, whose polygons are `zones`.
-    Without one: the adjusted count from the out-of-fold predictions, which is
-    model-based and says so.
+    map's classes) for the region, and the model-assisted estimate for its units, whose polygons are `zones`,
+    and for the region if it is another there. Without one: the adjusted count from the out-of-fold
+    predictions, which is model-based and says so.
     """
     labels = tuple(item.name for item in season.classes)
     units, hectares, pixels = area_table(sums, season.classes)
@@ -74,8 +74,14 @@ def area_estimates(
     if reference is not None:
         polygons = {unit.code: unit for unit in zones}
         found = sample_estimates(
-            reference, [polygons[unit] for unit in units[1:]], hectares[1:], confidence=confidence
+            reference,
+            hectares[0].tolist(),
+            [polygons[unit] for unit in units[1:]],
+            hectares[1:],
+            confidence=confidence,
         )
+        if found.assisted is not None:
+            rows += _area_rows(units[0], found.assisted, n=found.assisted.n_samples)
         for unit, estimate in zip(units, (found.region.area, *found.units), strict=True):
             rows += _area_rows(unit, estimate, n=estimate.n_samples)
         return AreaResult(rows, found.region.accuracy)

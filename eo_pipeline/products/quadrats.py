@@ -126,7 +126,7 @@ def draw_quadrats(
 def _squares(mask: NDArray[np.bool_], side: int) -> NDArray[np.int64]:
     """Pixels of a mask in each square of `side` pixels; those at the edges are cut."""
     height, width = mask.shape
-    down = np.add.reduceat(mask.astype(np.int64), np.arange(0, height, side), axis=0)
+    down = np.add.reduceat(mask, np.arange(0, height, side), axis=0, dtype=np.int64)
     return np.asarray(np.add.reduceat(down, np.arange(0, width, side), axis=1))
 
 

@@ -169,7 +169,7 @@ def draw(
     grid
         Goes into the frame's hash, so that the same codes elsewhere are another frame.
     """
-    counts = np.stack([np.bincount(row, minlength=256) for row in class_map])  # pixels [y, code]
+    counts = code_counts(class_map)
     if nodata is not None:
         counts[:, nodata] = 0
     population = counts.sum(axis=0)
@@ -206,6 +206,11 @@ def draw(
         col=col,
         stratum=class_map[row, col].astype(np.int64),
     )
+
+
+def code_counts(class_map: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Pixels of each code in each row, [y, 256]; row by row, as numpy would make 8 bytes of every pixel."""
+    return np.stack([np.bincount(row, minlength=256) for row in class_map])
 
 
 def _places(

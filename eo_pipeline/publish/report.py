@@ -41,8 +41,8 @@ AREA_METHOD_ZH: Final = "每个像元按其在椭球面上的真实面积计算�
 #: Area methods, the one to be believed first.
 AREA_METHODS: Final = {
     "olofsson_2014": "分层随机样本的误差校正估计（Olofsson 等 2014，式 9–11）",
+    "model_assisted": "模型辅助估计：全区误差率校正的图面积，再由本单元样点修正（Särndal 等 1992）",
     "stehman_2014": "分层随机样本的估计，分层与图上类别不同（Stehman 2014，式 2、25、28）",
-    "model_assisted": "各单元的模型辅助估计：全区误差率校正的图面积，再由本单元样点修正（Särndal 等 1992）",
     "synthetic_olofsson_2014": "全区误差率校正的合成估计（Olofsson 等 2014；假定各单元误差率相同）",
     "adjusted_count_model_based": "按交叉验证混淆率校正的模型估计（非概率样本，区间只含混淆率的误差）",
     "pixel_count": "像元计数（未校正误差）",

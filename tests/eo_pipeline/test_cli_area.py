@@ -143,6 +143,13 @@ def test_a_sample_is_designed_drawn_answered_and_judged(land, tmp_path: Path) ->
     assert sum(holds(counties["620825"], true_ha(truth[:, :96]))) >= 3
     assert sum(holds(counties["620826"], true_ha(truth[:, 96:]))) >= 3
     assert sum(rows[0]["n_samples"] for rows in counties.values()) == 600
+    # counties add up to the region by their own method
+    for k, row in enumerate(facts["areas_model_assisted"]):
+        assert sum(rows[k]["area_ha"] for rows in counties.values()) == pytest.approx(
+            row["area_ha"], rel=1e-3
+        )
+        assert row["se_ha"] < 1.1 * facts["areas"][k]["se_ha"]
+    assert sum(holds(facts["areas_model_assisted"], true_ha(truth))) >= 3
     assert all(row["method"] == "model_assisted" and row["cv"] > 0 for row in facts["units"])
     low, high = facts["accuracy"]["overall_interval"]
     mapped = rasterio.open(folder / "map.tif").read(1)
@@ -200,6 +207,7 @@ def test_a_map_of_one_class_and_a_class_that_it_misses_are_told(land, tmp_path: 
     sample.write_text("\n".join(lines) + "\n")
     facts = json.loads(good("evaluate", "area", whole, sample, "--classes", "2=maize", "--json"))
     assert {"wheat", "other"} <= set(facts["not_mapped"])
+    assert any("the map does not show: " in note for note in facts["accuracy"]["notes"])
     assert facts["accuracy"]["users_accuracy"][0] == pytest.approx(facts["accuracy"]["overall_accuracy"])
     assert facts["accuracy"]["users_accuracy"][1] is None
     rows = {row["class"]: row for row in facts["areas"]}

@@ -201,6 +201,8 @@ def test_a_sample_of_an_older_map_serves_region_and_units(season: TinySeason, jo
         assert row["ci_low"] <= (classes == 1).sum() / 100 <= row["ci_high"]
         assert row["se"] > 0 and rows["pixel_count", unit, "wheat"]["value"] > 0
     assert rows["stehman_2014", "region", "maize"]["n_samples"] == 60
+    halves = sum(rows["model_assisted", unit, "wheat"]["value"] for unit in ("west", "east"))
+    assert rows["model_assisted", "region", "wheat"]["value"] == pytest.approx(halves, abs=1e-3)
     points = [rows["model_assisted", unit, "maize"]["n_samples"] for unit in ("west", "east")]
     assert sum(points) == 60 and min(points) > 15
     reference = again.accuracy()["reference"]
