@@ -1,4 +1,6 @@
-"""The command that turns an answered sample into areas: `eo evaluate area`."""
+"""Commands that judge areas: `eo evaluate area` from an answered sample, and `eo evaluate early`, from when
+in a season they can be told.
+"""
 
 # ruff: noqa: PLR0917 - a command's parameters are its options; nobody calls it by position
 from __future__ import annotations
@@ -8,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from eo_pipeline.cli_models import evaluate_app
+from eo_pipeline.cli_models import GroupKmOption, SeedOption, TableOption, ThreadsOption, evaluate_app
 from eo_pipeline.cli_sample import Classes, Json, MapFile, read_map
 from eo_pipeline.cli_telling import print_json, print_table, say
 
@@ -20,8 +22,9 @@ FULLY_COVERED: Final = 0.99
 
 
 def register(_: typer.Typer) -> None:
-    """Add `area` to `eo evaluate`."""
+    """Add `area` and `early` to `eo evaluate`."""
     evaluate_app.command("area")(evaluate_area)
+    evaluate_app.command("early")(evaluate_early)
 
 
 def evaluate_area(
@@ -124,6 +127,86 @@ def evaluate_area(
         print_json(facts)
         return
     _print_areas(facts)
+
+
+def evaluate_early(
+    *,
+    train: Annotated[Path, typer.Option("--train", help="npz with X (n, t, c), y and optional groups.")],
+    dates: Annotated[
+        str | None,
+        typer.Option("--dates", help="The t dates of X, where the npz has no dates: 2026-03-05,2026-03-15,…"),
+    ] = None,
+    f1: Annotated[float, typer.Option("--f1", help="F1 from which a crop counts as told apart.")] = 0.8,
+    folds: Annotated[int, typer.Option("--folds", min=2, help="Parts of the cross-validation.")] = 5,
+    table: TableOption = None,
+    group_km: GroupKmOption = None,
+    seed: SeedOption = 42,
+    threads: ThreadsOption = None,
+    as_json: Json = False,
+) -> None:
+    """From which date of a season each crop is told from the others, and its area may be published.
+
+    Example: eo evaluate early --train samples-2025.npz --f1 0.8 --json
+    """
+    from eo_pipeline.errors import SampleError
+    from eo_pipeline.products.area_facts import rounded
+    from models.early import separability
+    from models.samples import read_samples
+
+    read = read_samples(train, table=table, group_km=group_km)
+    steps = read.data.X.shape[1]
+    days = [part.strip() for part in dates.split(",")] if dates else _dates_of(train, steps)
+    if len(days) != steps:
+        raise SampleError(
+            f"--dates names {len(days)} dates, and the series of {train} have {steps}. Give each."
+        )
+    found = separability(
+        read.data.X,
+        read.data.y,
+        groups=read.data.groups,
+        folds=folds,
+        seed=seed,
+        threshold=f1,
+        threads=threads,
+    )
+    first = {
+        name: None if at is None else days[at] for name, at in zip(found.labels, found.first, strict=True)
+    }
+    if as_json:
+        print_json(
+            {
+                "train": str(train),
+                "f1_asked": f1,
+                "separable_from": first,
+                "dates": days,
+                "overall_accuracy": rounded(found.overall),
+                "f1": {name: rounded(found.f1[:, k]) for k, name in enumerate(found.labels)},
+            }
+        )
+        return
+    print_table(
+        f"Told apart (F1 of {f1:g} out of fold, and not below it again)",
+        ("class", "from", "F1 then", "F1 at the end"),
+        [
+            (
+                name,
+                first[name] or "not in this season",
+                "" if at is None else f"{found.f1[at, k]:.2f}",
+                f"{found.f1[-1, k]:.2f}",
+            )
+            for k, (name, at) in enumerate(zip(found.labels, found.first, strict=True))
+        ],
+    )
+
+
+def _dates_of(train: Path, steps: int) -> list[str]:
+    """The dates that an npz has beside X, else the numbers of the steps."""
+    import numpy as np
+
+    with np.load(train, allow_pickle=False) as arrays:
+        if "dates" in arrays.files and arrays["dates"].shape == (steps,):
+            return [str(day) for day in arrays["dates"]]
+    return [str(number) for number in range(1, steps + 1)]
 
 
 def _judge_quadrats(
