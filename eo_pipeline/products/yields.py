@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from eo_pipeline.errors import SampleError
 from eo_pipeline.products.thresholds import thresholds
-from models.conformal import group_quantile
+from models.intervals import group_quantile
 
 Float = NDArray[np.float64]
 
