@@ -442,6 +442,7 @@ def _register() -> None:
         cli_sample,
         cli_simulate,
         cli_sources,
+        cli_water,
         cli_yield,
     )
 
@@ -454,6 +455,7 @@ def _register() -> None:
         cli_sample,
         cli_area,
         cli_yield,
+        cli_water,
         cli_simulate,
         cli_archive,
     ):
