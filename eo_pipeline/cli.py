@@ -443,6 +443,7 @@ def _register() -> None:
         cli_simulate,
         cli_sources,
         cli_water,
+        cli_weather,
         cli_yield,
     )
 
@@ -458,6 +459,7 @@ def _register() -> None:
         cli_water,
         cli_simulate,
         cli_archive,
+        cli_weather,
     ):
         group.register(app)
 

@@ -47,6 +47,10 @@ class DiskFullError(StorageError):
     """No room on a disk. What was written before is kept."""
 
 
+class WeatherError(EOPipelineError):
+    """Weather of an unknown unit, of numbers that are not of their unit, or that lacks what is asked."""
+
+
 class SampleError(EOPipelineError):
     """Samples outside the image, of an unknown class, or without a single observation."""
 
