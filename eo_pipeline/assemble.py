@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from eo_pipeline.acquire.sources.base import file_of
 from eo_pipeline.acquire.windows import address, is_remote
+from eo_pipeline.assemble_disaster import write_disasters
 from eo_pipeline.cube.smoothing import array_of
 from eo_pipeline.cube.store import NODATA, SCALE, TileStore
 from eo_pipeline.disk import double_folder, replace_folder, restore_folder, telling_full
@@ -48,6 +49,7 @@ from eo_pipeline.publish.contract import (
     verify,
 )
 from eo_pipeline.run import SeasonRun
+from eo_pipeline.run_disaster import season_weather
 from eo_pipeline.scenes.source import SkippedProduct
 from eo_pipeline.storage import Folder
 
@@ -83,7 +85,8 @@ def assemble(run: SeasonRun) -> RunManifest:
             f"{folder} exists and is no run folder, so it is left alone. Move it away, or choose another "
             "[output] root."
         )
-    # everything that can be refused is refused before a file is written
+    # everything that can be refused is refused before a file is written, and what is quickly read first
+    _ = season_weather(plan)
     _ = run.filled
     estimates, series, accuracy = run.estimates, run.series, run.accuracy()
     shutil.rmtree(partial, ignore_errors=True)
@@ -116,6 +119,7 @@ def _fill(
 
     season = run.plan.season
     rasters = tuple(raster for tile in run.plan.tiles for raster in _rasters(run, folder, tile))
+    rasters += write_disasters(run, folder)
     period = {"period_start": season.start.isoformat(), "period_end": season.end.isoformat()}
     identity = {"run_id": season.id}
     _write_table(
@@ -339,6 +343,7 @@ def _inputs(run: SeasonRun) -> list[dict[str, Any]]:
         "reference": season.area.reference,
         "units": season.region.units,
         "parcels": season.region.parcels,
+        "weather": season.disaster.weather if season.disaster else None,
     }
     rows += [{"role": role, "path": path.name, **sums.of(path)} for role, path in named.items() if path]
     rows += [

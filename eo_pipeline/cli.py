@@ -436,14 +436,13 @@ def _register() -> None:
         cli_archive,
         cli_area,
         cli_cube,
+        cli_disaster,
         cli_fetch,
         cli_inspect,
         cli_models,
         cli_sample,
         cli_simulate,
         cli_sources,
-        cli_water,
-        cli_weather,
         cli_yield,
     )
 
@@ -455,11 +454,10 @@ def _register() -> None:
         cli_models,
         cli_sample,
         cli_area,
+        cli_disaster,
         cli_yield,
-        cli_water,
         cli_simulate,
         cli_archive,
-        cli_weather,
     ):
         group.register(app)
 

@@ -32,6 +32,7 @@ from eo_pipeline.grid import (
     dekads,
     native_steps,
 )
+from eo_pipeline.products.disaster_map import disaster_bytes
 from eo_pipeline.products.growth_map import growth_bytes
 from eo_pipeline.products.thresholds import thresholds
 from eo_pipeline.scenes.clouds import mask_bytes
@@ -178,6 +179,8 @@ class Plan:
             per_pixel += len(self.steps) * (2 * len(CHANNELS) + 2)
         if self.dem:
             per_pixel += 2 * len(GROUND)
+        if self.season.disaster:
+            per_pixel += 12
         if self.season.fill:
             per_pixel += len(self.steps) * 2 * len(self.bands)
         return self.pixels * per_pixel
@@ -341,6 +344,7 @@ def _tile_bytes(item: TilePlan, plan: Plan) -> int:
         screen_bytes(steps, len(tested_bands(plan.bands)), making),
         fill_bytes(steps, making) if plan.season.fill else 0,
         growth_bytes(steps, making) if item.usual else 0,
+        disaster_bytes(steps, making) if plan.season.disaster else 0,
         # reflectance as int16 and float32, every index observed and smoothed, one in double precision
         pixels * steps * (6 * bands + 4 * len(plan.season.growth.indices) + 24),
         pixels * steps * (6 * bands + 8 * features) + _MODEL_BYTES if features else 0,

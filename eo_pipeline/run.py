@@ -37,6 +37,8 @@ from eo_pipeline.products.classify import (
     read_out_of_fold,
 )
 from eo_pipeline.products.curves import Sums, Zone, merge, read_sums
+from eo_pipeline.products.disaster_events import Event
+from eo_pipeline.products.disaster_season import disaster_rows
 from eo_pipeline.products.estimates import (
     AreaResult,
     Row,
@@ -49,6 +51,7 @@ from eo_pipeline.products.estimates import (
 from eo_pipeline.products.growth_map import ANOMALY, GROWTH, WHOLE, Baseline
 from eo_pipeline.products.samples import check_labels, place, values_at
 from eo_pipeline.publish.contract import read_manifest, read_series
+from eo_pipeline.run_disaster import season_events
 from eo_pipeline.scenes.clouds import SceneVerdict
 from eo_pipeline.stages import STAGES, Stages
 from eo_pipeline.storage import Folder
@@ -337,6 +340,11 @@ class SeasonRun:
     def _baselines(self, tile: TilePlan) -> tuple[Baseline, ...]:
         return tuple(_baseline(folder, tile, self.plan) for folder in self.plan.season.growth.baseline)
 
+    @functools.cached_property
+    def events(self) -> list[Event]:
+        """Disasters of the season; writes their maps. None where it asks for none."""
+        return season_events(self)
+
     # ---- area -------------------------------------------------------------------------------------------
     @functools.cached_property
     def reference(self) -> Reference | None:
@@ -373,7 +381,8 @@ class SeasonRun:
     @functools.cached_property
     def estimates(self) -> list[Row]:
         """Every row of estimates.parquet, without run id and period."""
-        return [*self.area.rows, *self.growth_rows, *stage_estimates(self.plan.season, self.sums)]
+        stages = stage_estimates(self.plan.season, self.sums)
+        return [*self.area.rows, *self.growth_rows, *stages, *disaster_rows(self.events)]
 
     @functools.cached_property
     def series(self) -> list[Row]:

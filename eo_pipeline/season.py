@@ -25,6 +25,8 @@ FillMethod = Literal["linear", "whittaker", "smooth"]
 
 #: Growth classes come from the products; these codes must stay free in a crop map: 0 is nodata, 255 unused.
 CLASS_CODES: Final = range(1, 255)
+#: Hazards that [disaster] can look for.
+HAZARDS: Final = ("flood", "frost", "hail")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,14 @@ class FillSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class DisasterSpec:
+    """The hazards that are looked for, and the weather they are held against, if there is any."""
+
+    hazards: tuple[str, ...]
+    weather: Path | None
+
+
+@dataclass(frozen=True, slots=True)
 class Season:
     """A season file, checked. `document` is the TOML as it was read, for the record in run.json.
 
@@ -119,6 +129,7 @@ class Season:
     area: AreaSpec
     growth: GrowthSpec
     fill: FillSpec | None
+    disaster: DisasterSpec | None
     output_root: Path
     work_root: Folder | None
     document: Mapping[str, Any] = field(repr=False, compare=False)
@@ -129,7 +140,7 @@ class Season:
         return (self.work_root or Folder.of(self.output_root / ".work")) / self.id
 
 
-_TOP = ("season", "region", "source", "cube", "classes", "classify", "area", "growth", "output")
+_TOP = ("season", "region", "source", "cube", "classes", "classify", "area", "growth", "disaster", "output")
 
 
 def read_season(path: Path | str) -> Season:
@@ -198,6 +209,9 @@ def read_season(path: Path | str) -> Season:
         area=_area(file, document.get("area", {})),
         growth=_growth(file, document.get("growth", {})),
         fill=_fill(file, document.get("cube", {})),
+        disaster=_disaster(file, document["disaster"], radar=source.radar is not None)
+        if "disaster" in document
+        else None,
         output_root=cast(Path, output.place("root", must_exist=False)),
         work_root=output.storage("work"),
         document=document,
@@ -320,3 +334,19 @@ def _fill(file: Path, values: object) -> FillSpec | None:
         return None
     method = cast(FillMethod, table.choice("fill", get_args(FillMethod)))
     return FillSpec(method, table.whole("max_gap", 60, low=1, high=366))
+
+
+def _disaster(file: Path, values: object, *, radar: bool) -> DisasterSpec:
+    table = Table(file, "disaster", values, ("hazards", "weather"))
+    usual = [name for name in HAZARDS if radar or name != "flood"]
+    hazards = table.texts("hazards", usual)
+    if not hazards:
+        raise table.fail("hazards", f"is empty; name some of {', '.join(HAZARDS)}, or leave the table out.")
+    for name in hazards:
+        if name not in HAZARDS:
+            raise table.fail("hazards", f"names {name!r}; accepted are {', '.join(HAZARDS)}.")
+    if "flood" in hazards and not radar:
+        raise table.fail(
+            "hazards", "names flood, which needs Sentinel-1: add [source.radar], or leave it out."
+        )
+    return DisasterSpec(hazards, table.place("weather", None))

@@ -147,6 +147,14 @@ class StageKeys:
             usual and usual.state,
         )
 
+    def disaster_key(self, tile: TilePlan, block: Block) -> str:
+        # speckle is averaged over a block's edge, so backscatter of all blocks counts
+        radar = self._radar_keys[tile.name] if self.plan.season.source.radar else ""
+        crops = [(item.code, item.name, item.crop) for item in self.plan.season.classes]
+        return task_key(
+            "disaster", self._all_curves, block.tile, block.id, self.plan.season.growth.index, crops, radar
+        )
+
     @functools.cached_property
     def _usual(self) -> dict[str, Usual | None]:
         """By tile, the climatology in the state it is in now."""

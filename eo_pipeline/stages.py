@@ -18,6 +18,7 @@ from eo_pipeline.grid import Block, TimeStep
 from eo_pipeline.plan import TilePlan
 from eo_pipeline.products.classify import CROP_TYPE, classify_block, train_map
 from eo_pipeline.products.curves import curves_block
+from eo_pipeline.products.disaster_map import disaster_block
 from eo_pipeline.products.growth_map import Baseline, growth_block
 from eo_pipeline.products.zonal import ZoneIndex, ZoneUnit, read_units
 from eo_pipeline.scenes.clouds import mask_scene
@@ -26,6 +27,7 @@ from eo_pipeline.stage_keys import StageKeys
 #: In the order they run.
 STAGES: Final = (
     "mask", "ingest", "radar", "terrain", "screen", "fill", "index", "train", "classify", "curves", "growth",
+    "disaster",
 )  # fmt: skip
 #: Stages of a season with samples only.
 _MAPPED = ("train", "classify")
@@ -279,6 +281,29 @@ class Stages(StageKeys):
             }
 
         return self._tasks("growth", growth_block, self.growth_key, arguments)
+
+    def disaster(
+        self,
+        medians: Mapping[str, Mapping[int, Sequence[float]]] | None = None,
+        kept: Kept | None = None,
+    ) -> list[Task]:
+        """One task a block: what fell suddenly, and new water. None where the season asks for no
+        disasters.
+        """
+        season = self.plan.season
+        if season.disaster is None:
+            return []
+
+        def arguments(tile: TilePlan, block: Block) -> Mapping[str, Any]:
+            return {
+                **self._series(tile, block, kept),
+                "index": season.growth.index,
+                "medians": (medians or {}).get(tile.name, {}),
+                "mapped": season.classify is not None,
+                "radar": season.source.radar is not None,
+            }
+
+        return self._tasks("disaster", disaster_block, self.disaster_key, arguments)
 
     def _series(self, tile: TilePlan, block: Block, kept: Kept | None) -> dict[str, Any]:
         """What tasks take that read the bands of all steps that take part."""

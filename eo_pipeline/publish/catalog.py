@@ -39,6 +39,7 @@ _PRODUCTS: Final = {
     "crop_type": "作物分布 · crop type",
     "growth": "长势 · growth status",
     "index": "植被指数曲线 · index series",
+    "disaster": "灾害（遥感初判） · disasters, judged from afar",
 }
 #: Tile side inside the file: a map viewer's tile, so that one request reads one block.
 BLOCK_SIZE: Final = 256

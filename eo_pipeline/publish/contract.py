@@ -11,6 +11,7 @@ A run folder holds::
     <product>/<tile>/*.tif COG with overviews and colour table, beside its STAC item
     estimates.parquet      one row an estimate, `ESTIMATE_COLUMNS`
     series.parquet         curves, `SERIES_COLUMNS`
+    disaster/events.json   records of disasters, where the season asks for them, beside pictures of each
     accuracy.json          cross-validated and, where there is one, independent accuracy
     report.html            the same for people
 """
@@ -43,8 +44,9 @@ REQUIRED_FILES: Final = (
 )
 
 #: `estimates.parquet`, in this order. `class` is "" for a crop's area, a growth class for growth shares
-#: (poor, fair, normal, good, very_good), a stage name for stage dates. `unit_adcode` is a unit's code or
-#: `parcel:<id>`. Dates are ISO strings, missing numbers NaN.
+#: (poor, fair, normal, good, very_good), a stage name for stage dates, hazard and grade for disasters
+#: (hail_damaged). `unit_adcode` is a unit's code or `parcel:<id>`. Dates are ISO strings, missing numbers
+#: NaN.
 ESTIMATE_COLUMNS: Final = {
     "product": "str",
     "crop": "str",
@@ -95,8 +97,9 @@ class MapClass:
 class Raster:
     """One COG of a run.
 
-    `kind` is crop_type, confidence, entropy, set_size, novelty, growth, growth_anomaly or index. An `index`
-    raster has one band a date (`dates`), int16 × 10 000, nodata −32768: the smoothed curve of every pixel.
+    `kind` is crop_type, confidence, entropy, set_size, novelty, growth, growth_anomaly, disaster or index. An
+    `index` raster has one band a date (`dates`), int16 × 10 000, nodata −32768: the smoothed curve of every
+    pixel.
     """
 
     kind: str
