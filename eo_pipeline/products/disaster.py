@@ -51,8 +51,8 @@ def canopy_loss(seen: Float, expected: Float) -> Float:
     By the saturation of the index with leaf area, NDVI = N∞ + (Ns − N∞) exp(−k LAI) (Baret & Guyot 1991,
     eq. 1), of which the ratio of two leaf areas does not hang on k. NaN where no leaf was expected.
 
-    >>> canopy_loss(np.float32([0.85, 0.55]), np.float32([0.85, 0.85])).round(2).tolist()
-    [0.0, 0.66]
+    >>> [f"{loss:.2f}" for loss in canopy_loss(np.float32([0.85, 0.55]), np.float32([0.85, 0.85]))]
+    ['0.00', '0.67']
     """
     table = thresholds()
     full, bare = table["disaster.full"].value, table["disaster.bare"].value

@@ -37,8 +37,10 @@ from eo_pipeline.products.zonal import PixelAreas, ZoneUnit, zone_layers
 _WATCH: Final[Mapping[Hazard, str]] = {"frost": "spring", "hail": "summer", "flood": "summer"}
 #: Crops that late frost harms, as they are named in season files; others stand for no evidence of it.
 FROST_CROPS: Final = ("apple", "winter_wheat")
-#: Crops whose canopy falls at every cut.
-MOWN: Final = ("alfalfa",)
+#: Crops that tell nothing of hail: mown several times a year, or under cover.
+NO_WITNESS: Final = ("alfalfa", "vegetables")
+#: A crop whose index rises by more while an event comes to be seen is still growing.
+_RISE: Final = 0.15
 #: Judged pixels from which a crop's share counts.
 _COUNTS: Final = 50
 
@@ -101,7 +103,7 @@ def find_disasters(
     events: list[Event] = []
     for hazard, group in found:
         sums = _add_up(tiles, hazard, group, crops=crops, units=units, index=index)
-        if not _believed(hazard, sums, crops):
+        if not _believed(hazard, sums, group, crops=crops, medians=tiles[0].medians):
             continue
         number = 1 + sum(event.hazard == hazard for event in events)
         events.append(_event(hazard, group, sums, number=number, steps=tiles[0].steps, crops=crops))
@@ -239,7 +241,14 @@ def _follow(
 
 
 # ---- what is believed, and told -----------------------------------------------------------------------
-def _believed(hazard: Hazard, sums: _Sums, crops: Mapping[int, str]) -> bool:
+def _believed(
+    hazard: Hazard,
+    sums: _Sums,
+    group: Sequence[Place],
+    *,
+    crops: Mapping[int, str],
+    medians: Mapping[int, Sequence[float]],
+) -> bool:
     if hazard == "flood":
         return sums.water > 0
     share = {code: hit / judged for code, (hit, judged) in sums.by_crop.items() if judged >= _COUNTS}
@@ -247,14 +256,24 @@ def _believed(hazard: Hazard, sums: _Sums, crops: Mapping[int, str]) -> bool:
         feel = [value for code, value in share.items() if crops[code] in FROST_CROPS]
         rest = [value for code, value in share.items() if crops[code] not in FROST_CROPS]
         return bool(feel) and max(feel) > 1.5 * max(rest, default=0.0)
-    if _goes_on(sums.later):
-        return False
-    # a harvest is of one crop, and a cut of one that is mown; hail asks no crop
     least = thresholds()["disaster.hail_share"].value
-    struck = [value for code, value in share.items() if crops[code] not in MOWN]
-    if len(struck) == 1:
-        return struck[0] >= 2 * least
-    return bool(struck) and float(np.median(struck)) >= least
+    if _goes_on(sums.later) or not share:
+        return False
+    if len(share) == 1:
+        return next(iter(share.values())) >= 2 * least
+    # a harvest is of one crop; hail asks no crop
+    struck = {code: value for code, value in share.items() if crops[code] not in NO_WITNESS}
+    if not struck or np.median(list(struck.values())) < least:
+        return False
+    # fields that are shooting up lag behind for many reasons; a canopy that is there does not
+    before, after = min(place.first for place in group) - 1, max(place.last for place in group) + 1
+    full = [
+        value
+        for code, value in struck.items()
+        if sums.by_crop[code][1] >= 4 * _COUNTS
+        and medians[code][min(after, len(medians[code]) - 1)] - medians[code][max(0, before)] <= _RISE
+    ]
+    return bool(full) and min(full) >= 2 / 3 * least
 
 
 def _goes_on(later: NDArray[np.float64]) -> bool:
