@@ -24,7 +24,7 @@ NANOSECONDS: Final[Mapping[str, float]] = {
     "classify": 1650,
     "curves": 440,
     "growth": 43,
-    "disaster": 250,
+    "disaster": 700,
     "publish": 100,
 }
 #: Handing a task to a worker and hearing of it.
