@@ -133,8 +133,9 @@ def test_a_real_cube_becomes_map_areas_and_growth(bahia: SeasonRun) -> None:
     assert doubts["set_size"][inside].max() <= 4
     for name in ("entropy", "novelty"):
         assert doubts[name][inside].max() <= 100 and np.unique(doubts[name][inside]).size > 20
-    # surer where less is possible
-    sure, open_ = doubts["set_size"] == 1, inside & (doubts["set_size"] > 1)
+    # surer where one class is possible than where none fits well, or several do
+    sure, open_ = doubts["set_size"] == 1, inside & (doubts["set_size"] != 1)
+    assert sure.any() and open_.any()
     assert doubts["entropy"][sure].mean() < doubts["entropy"][open_].mean()
 
     areas = read_estimates(bahia.plan.folder).query("product == 'area'").set_index(["method", "crop"])
