@@ -15,6 +15,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# how long drawing an example takes tells of the machine's other work, and of nothing that is tested
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 ROOT = Path(__file__).resolve().parents[1]
 os.environ["NUMBA_BOUNDSCHECK"] = "1"

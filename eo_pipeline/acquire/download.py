@@ -73,12 +73,7 @@ def locked(target: Path) -> Iterator[None]:
                 except BlockingIOError:
                     tell(0)
                     time.sleep(0.05)
-            # the one before removed the file while we waited: then we hold a lock nobody else looks at
-            try:
-                same = os.fstat(handle).st_ino == path.stat().st_ino
-            except FileNotFoundError:
-                same = False
-            if same:
+            if _is_at(handle, path):  # else the one before removed it, and we hold what nobody looks at
                 try:
                     yield
                 finally:
@@ -86,6 +81,30 @@ def locked(target: Path) -> Iterator[None]:
                 return
         finally:
             os.close(handle)
+
+
+def drop_lock(path: Path) -> None:
+    """Remove the lock file of a process that was killed just before it did, unless somebody holds it."""
+    try:
+        handle = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        return
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _is_at(handle, path):
+            path.unlink(missing_ok=True)
+    except BlockingIOError:
+        pass
+    finally:
+        os.close(handle)
+
+
+def _is_at(handle: int, path: Path) -> bool:
+    """Whether the file that is open here is the one that has this name now."""
+    try:
+        return os.fstat(handle).st_ino == path.stat().st_ino
+    except FileNotFoundError:
+        return False
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from eo_pipeline.acquire.checks import DamagedError, Entry, Verdict, check_zip, read_manifest, verify
-from eo_pipeline.acquire.download import beside, write_whole
+from eo_pipeline.acquire.download import beside, drop_lock, write_whole
 from eo_pipeline.acquire.ledger import Ledger
 from eo_pipeline.acquire.products import METADATA, Archive, Product, RemoteFile
 from eo_pipeline.disk import sync_file, sync_folder
@@ -285,7 +285,9 @@ def _safe(path: str, *, single: bool = False) -> str:
 
 
 def sweep(folder: Path) -> None:
-    """Remove the drafts that killed processes left."""
+    """Remove the drafts and locks that killed processes left."""
+    for lock in folder.rglob("*.lock"):
+        drop_lock(lock)
     for left in folder.rglob("*.partial"):
         if writer := _DRAFT.search(left.name):
             try:

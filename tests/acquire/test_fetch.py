@@ -26,7 +26,9 @@ from typer.testing import CliRunner
 from eo_pipeline.acquire import estimate
 from eo_pipeline.acquire import fetch as fetch_module
 from eo_pipeline.acquire.accounts import FetchProgress
+from eo_pipeline.acquire.download import beside, locked
 from eo_pipeline.acquire.fetch import Fetcher, FetchOptions
+from eo_pipeline.acquire.folders import sweep
 from eo_pipeline.acquire.ledger import Ledger
 from eo_pipeline.acquire.observations import Candidate, choose
 from eo_pipeline.acquire.products import Product, Query, RemoteFile
@@ -121,6 +123,16 @@ def test_drafts_of_killed_processes_are_removed(
         draft.touch()
     assert fetcher(tmp_path, shelf).run().complete
     assert sorted(folder.rglob("*.partial")) == sorted([mine, others])
+
+
+def test_locks_that_nobody_holds_are_swept(tmp_path: Path) -> None:
+    target = tmp_path / "granule/B04.jp2"
+    target.parent.mkdir()
+    with locked(target):
+        (tmp_path / "manifest.safe.lock").touch()  # as a kill between two moves leaves it
+        sweep(tmp_path)
+        assert list(tmp_path.rglob("*.lock")) == [beside(target, ".lock")]
+    assert list(tmp_path.rglob("*.lock")) == []
 
 
 def test_killed_between_its_last_two_moves_a_download_leaves_nothing(

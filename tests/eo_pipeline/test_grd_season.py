@@ -116,6 +116,7 @@ def test_the_plan_and_the_run_folder_tell_what_is_grd(
 ) -> None:
     season = made["grd"]
     assert "3 GRD, placed by the elevation model" in good("plan", season.toml)
+    good("ingest", season.toml)
     # the corrected product of one pass comes, too: it alone is used, and its dekad alone is made again
     radar_item.write_radar(scene(land, 0), passes()[0], land.grid, season.root / "radar")
     facts = json.loads(good("plan", season.toml, "--json"))
