@@ -31,6 +31,7 @@ def smooth(
     lam: float = LAMBDA,
     robust: int = 2,
     lower_weight: float = 1.0,
+    noise: float = NOISE_FLOOR,
     min_observations: int = 2,
 ) -> NDArray[np.float32]:
     """Smooth each column of `values` along time.
@@ -53,6 +54,9 @@ def smooth(
     lower_weight
         Weight of a value under the curve, from 1 (symmetric) down to above 0: a small value gives the upper
         envelope, for vegetation indices whose errors mostly point down. Needs `robust` > 0.
+    noise
+        Least scatter of good values, in their units: where the rest fits better than that, a value is still
+        held against this, and is not taken for an outlier.
     min_observations
         A column with fewer values than this stays NaN altogether; at least 2, as one value has no curve.
 
@@ -78,8 +82,11 @@ def smooth(
             f"values has shape {values.shape} but there are {len(dates)} dates; give an array [t, n] with "
             "one row a date."
         )
-    if lam <= 0 or not 0 < lower_weight <= 1:
-        raise ValueError(f"lam must be > 0 and lower_weight in (0, 1]; they are {lam} and {lower_weight}.")
+    if lam <= 0 or not 0 < lower_weight <= 1 or noise <= 0:
+        raise ValueError(
+            f"lam and noise must be > 0 and lower_weight in (0, 1]; they are {lam}, {noise} and "
+            f"{lower_weight}."
+        )
     out = np.full(values.shape, np.nan, dtype=np.float32)
     _smooth(
         np.ascontiguousarray(values, dtype=np.float32),
@@ -87,6 +94,7 @@ def smooth(
         lam,
         robust,
         lower_weight,
+        noise,
         max(2, min_observations),
         out,
     )
@@ -168,11 +176,12 @@ def _reweigh(
     z: NDArray[np.float64],
     observed: NDArray[np.bool_],
     lower_weight: float,
+    noise: float,
     weights: NDArray[np.float64],
 ) -> None:
     """Tukey bisquare weights from the residuals, times `lower_weight` under the curve; 0 in gaps."""
     residuals = np.abs(values - z)
-    scale = max(1.4826 * np.median(residuals[observed]), NOISE_FLOOR)
+    scale = max(1.4826 * np.median(residuals[observed]), noise)
     for i in range(values.size):
         if not observed[i]:
             continue
@@ -190,6 +199,7 @@ def _smooth(
     lam: float,
     robust: int,
     lower_weight: float,
+    noise: float,
     min_observations: int,
     out: NDArray[np.float32],
 ) -> None:
@@ -218,7 +228,7 @@ def _smooth(
             built = (first, last)
         for iteration in range(robust + 1):
             if iteration > 0:
-                _reweigh(y[first:last], z[:m], observed[first:last], lower_weight, weights[first:last])
+                _reweigh(y[first:last], z[:m], observed[first:last], lower_weight, noise, weights[first:last])
             _solve(diagonals[:, :m], weights[first:last], y[first:last], lam, work[:, :m], z[:m])
         for i in range(t):
             out[i, column] = z[min(max(i, first), last - 1) - first]

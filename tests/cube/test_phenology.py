@@ -13,7 +13,7 @@ import pytest
 import rasterio
 
 from eo_pipeline.cube.phenology import Stages, stage_dates
-from eo_pipeline.cube.series import smooth
+from eo_pipeline.cube.smoothing import smooth_index
 from eo_pipeline.scenes.clouds import scene_verdicts, shadow_outliers
 
 START = date(2025, 9, 1)
@@ -124,7 +124,7 @@ def test_tum_wheat_stages_follow_each_other_before_harvest(shared_data: Path, fi
     def curve(a: str, b: str) -> np.ndarray:
         first, second = bands[:, BANDS.index(a)], bands[:, BANDS.index(b)]
         mean = np.nanmean(((first - second) / (first + second))[:, clear.any(axis=0)], axis=1)
-        return smooth(mean[:, None], seen)[:, 0]
+        return smooth_index(mean[:, None], seen)[:, 0]
 
     stages = stage_dates(curve("B08", "B04"), seen, heading_curve=curve("B08", "B05"))
     assert stages.green_up is not None and stages.heading is not None and stages.senescence is not None

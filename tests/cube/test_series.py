@@ -94,6 +94,14 @@ def test_a_low_weight_below_gives_the_upper_envelope() -> None:
     )
 
 
+def test_a_value_within_the_told_noise_is_no_outlier() -> None:
+    values = np.full((20, 1), 0.6, dtype=np.float32)
+    values[10] = 0.45
+    days = on([10 * i for i in range(20)])
+    assert smooth(values, days)[10, 0] > 0.59
+    assert smooth(values, days, noise=0.05)[10, 0] < 0.57
+
+
 def test_gaps_at_the_ends_are_held_level() -> None:
     values = np.array([np.nan, np.nan, 0.2, 0.4, 0.6, np.nan], dtype=np.float32)[:, None]
     got = smooth(values, on([0, 10, 20, 30, 40, 80]))[:, 0]
