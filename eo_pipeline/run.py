@@ -44,9 +44,9 @@ from eo_pipeline.products.estimates import (
     Row,
     area_estimates,
     area_table,
+    curve_estimates,
     growth_estimates,
     series_rows,
-    stage_estimates,
 )
 from eo_pipeline.products.growth_map import ANOMALY, GROWTH, WHOLE, Baseline
 from eo_pipeline.products.samples import check_labels, place, values_at
@@ -381,8 +381,8 @@ class SeasonRun:
     @functools.cached_property
     def estimates(self) -> list[Row]:
         """Every row of estimates.parquet, without run id and period."""
-        stages = stage_estimates(self.plan.season, self.sums)
-        return [*self.area.rows, *self.growth_rows, *stages, *disaster_rows(self.events)]
+        of_curves = curve_estimates(self.plan.season, self.sums, self.stages.units, self.stages.parcels)
+        return [*self.area.rows, *self.growth_rows, *of_curves, *disaster_rows(self.events)]
 
     @functools.cached_property
     def series(self) -> list[Row]:

@@ -53,6 +53,7 @@ NOT_MONITORABLE_COLOUR: Final = "#8f8a7c"
 PRODUCTS: Final[Mapping[str, str | Promise]] = {
     "area": _("种植面积"),
     "growth": _("长势"),
+    "growth_peers": _("长势位次"),
     "stage": _("生育期"),
 }
 STAGES: Final[Mapping[str, str | Promise]] = {

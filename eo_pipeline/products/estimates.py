@@ -17,6 +17,7 @@ from eo_pipeline.products.area_facts import sample_estimates
 from eo_pipeline.products.curves import REGION, Sums, Zone, total
 from eo_pipeline.products.growth import GROWTH_NAMES, growth_shares
 from eo_pipeline.products.growth_map import WHOLE
+from eo_pipeline.products.peers import peer_ranks
 from eo_pipeline.products.zonal import ZoneUnit
 from eo_pipeline.season import ClassSpec, Season
 
@@ -179,6 +180,13 @@ def growth_estimates(season: Season, results: Iterable[Mapping[str, Any]], *, me
     return rows
 
 
+def curve_estimates(
+    season: Season, sums: Mapping[Zone, Sums], units: Sequence[ZoneUnit], parcels: Sequence[ZoneUnit]
+) -> list[Row]:
+    """What the season curves tell: ranks of parcels among their peers, and stage dates."""
+    return [*peer_estimates(season, sums, units, parcels), *stage_estimates(season, sums)]
+
+
 def stage_estimates(season: Season, sums: Mapping[Zone, Sums]) -> list[Row]:
     """Stage dates, as day of the year, of each parcel and of each crop in each unit."""
     crops = {item.code: item.name for item in season.classes if item.crop}
@@ -193,6 +201,26 @@ def stage_estimates(season: Season, sums: Mapping[Zone, Sums]) -> list[Row]:
             unit = REGION if zone.scope == "class" else zone.code
             rows += _stage_rows(season, item, crops[zone.crop], unit)
     return rows
+
+
+def peer_estimates(
+    season: Season, sums: Mapping[Zone, Sums], units: Sequence[ZoneUnit], parcels: Sequence[ZoneUnit]
+) -> list[Row]:
+    """Percentile of each parcel among its peers; the method says where they are, `n_samples` how many."""
+    names = {item.code: item.name for item in season.classes}
+    return [
+        _row(
+            "growth_peers",
+            names.get(rank.crop, ""),
+            "",
+            f"parcel:{rank.parcel}",
+            rank.percentile,
+            unit="percent",
+            method=f"peers in {rank.unit}",
+            n=rank.peers,
+        )
+        for rank in peer_ranks(season, sums, units, parcels)
+    ]
 
 
 def _stage_rows(season: Season, sums: Sums, crop: str, unit: str) -> list[Row]:
