@@ -74,7 +74,7 @@ class CropTypeModel:
     """
 
     def __init__(self, network: TemporalEnsemble, card: ModelCard) -> None:
-        self._network = network
+        self.network = network
         self.card = card
 
     @property
@@ -202,7 +202,7 @@ class CropTypeModel:
         SeriesError
             Another number of dates or channels than the model was trained on.
         """
-        series = self._check(X)
+        series = self.check(X)
         out = np.empty((len(series), len(self.card.classes)), dtype=np.float32)
         for rows, (p,) in self._passes(series, threads, device):
             out[rows] = p
@@ -213,7 +213,7 @@ class CropTypeModel:
 
         Parameters, and errors, as in `predict_proba`.
         """
-        series = self._check(X)
+        series = self.check(X)
         n = len(series)
         probabilities = np.empty((n, len(self.card.classes)), dtype=np.float32)
         novelty = np.empty(n, dtype=np.float32)
@@ -237,11 +237,11 @@ class CropTypeModel:
         It fits better than the model's own, which half an ensemble made: a whole one is surer.
         """
         calibration = self.card.calibration | {"set_threshold": threshold}
-        return CropTypeModel(self._network, replace(self.card, calibration=calibration))
+        return CropTypeModel(self.network, replace(self.card, calibration=calibration))
 
     def with_metrics(self, **metrics: Any) -> CropTypeModel:
         """The same model with figures added to its card, such as those of a cross-validation."""
-        return CropTypeModel(self._network, replace(self.card, metrics=self.card.metrics | metrics))
+        return CropTypeModel(self.network, replace(self.card, metrics=self.card.metrics | metrics))
 
     def save(self, folder: Path | str) -> Path:
         """Write `weights.safetensors` and `card.json` into `folder`, whole or not at all.
@@ -252,7 +252,7 @@ class CropTypeModel:
             The folder exists and is no model folder, or cannot be written.
         """
         weights = safetensors.torch.save(
-            {name: value.detach().cpu().contiguous() for name, value in self._network.state_dict().items()}
+            {name: value.detach().cpu().contiguous() for name, value in self.network.state_dict().items()}
         )
         return write_folder(Path(folder), self.card, weights)
 
@@ -288,14 +288,15 @@ class CropTypeModel:
         """(rows, what the network says of them), pass after pass."""
         target = _device(device)
         with _threads(threads), torch.inference_mode():
-            network = self._network.to(target)
+            network = self.network.to(target)
             for start in range(0, len(series), PREDICT_BATCH):
                 rows = slice(start, start + PREDICT_BATCH)
                 batch = torch.from_numpy(series[rows]).to(target)
                 said = network.assess(batch) if whole else (network(batch),)
                 yield rows, tuple(part.cpu().numpy() for part in said)
 
-    def _check(self, X: ArrayLike) -> NDArray[np.float32]:
+    def check(self, X: ArrayLike) -> NDArray[np.float32]:
+        """Series as the network takes them; refused where they are not of the model's dates and channels."""
         series = check_series(X, may_be_none=True)
         t, c = len(self.times), len(self.channels)
         if series.shape[1:] != (t, c):

@@ -50,7 +50,7 @@ def test_card_tells_what_the_model_is_made_of(model: CropTypeModel, season: Seas
     assert card.training["seed"] == 1
     assert card.calibration["method"] == "temperature"
     assert card.calibration["n_held_out"] > 20
-    assert card.parameters == sum(p.numel() for p in model._network.parameters())
+    assert card.parameters == sum(p.numel() for p in model.network.parameters())
 
 
 def test_saved_and_loaded_predicts_the_same_bits(
