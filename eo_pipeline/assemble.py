@@ -33,6 +33,7 @@ from eo_pipeline.products.classify import (
     ENTROPY,
     NOVELTY,
     SET_SIZE,
+    card_of,
 )
 from eo_pipeline.products.growth_map import ANOMALY, ANOMALY_SCALE, GROWTH
 from eo_pipeline.publish.catalog import write_cog
@@ -293,9 +294,7 @@ def _plain(value: Any) -> Any:
 
 
 def _models(run: SeasonRun) -> list[dict[str, Any]]:
-    if run.training is None:
-        return []
-    return [json.loads(run.stages.model.read("card.json"))]
+    return [] if run.training is None else [card_of(run.stages.model, run.stages.runtime)]
 
 
 def _inputs(run: SeasonRun) -> list[dict[str, Any]]:

@@ -32,6 +32,7 @@ from eo_pipeline.grid import (
     dekads,
     native_steps,
 )
+from eo_pipeline.products.classify import runtime_of
 from eo_pipeline.products.disaster_map import disaster_bytes
 from eo_pipeline.products.growth_map import growth_bytes
 from eo_pipeline.products.thresholds import thresholds
@@ -261,6 +262,8 @@ def make_plan(
 
 
 def _check_features(season: Season, bands: tuple[str, ...]) -> None:
+    if season.classify:
+        runtime_of(season)
     asked = [("growth", name) for name in season.growth.indices]
     asked += [("classify", name) for name in (season.classify.features if season.classify else ())]
     if season.classify and set(season.classify.features) <= set(TERRAIN):

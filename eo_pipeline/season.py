@@ -57,7 +57,7 @@ class ClassSpec:
 
 @dataclass(frozen=True, slots=True)
 class ClassifySpec:
-    """What the map is trained on, and how its accuracy is measured."""
+    """What the map is trained on, how its accuracy is measured, and what runs the network on each pixel."""
 
     samples: Path
     sample_table: Path | None
@@ -66,6 +66,7 @@ class ClassifySpec:
     folds: int
     group_km: float
     seed: int
+    runtime: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +276,7 @@ def _classify(file: Path, values: object) -> ClassifySpec:
         file,
         "classify",
         values,
-        ("samples", "sample_table", "features", "npz_bands", "folds", "group_km", "seed"),
+        ("samples", "sample_table", "features", "npz_bands", "folds", "group_km", "seed", "runtime"),
     )
     samples = cast(Path, table.place("samples"))
     if samples.suffix.lower() not in (".geojson", ".json", ".gpkg", ".csv", ".npz"):
@@ -298,6 +299,7 @@ def _classify(file: Path, values: object) -> ClassifySpec:
         folds=table.whole("folds", 5, low=2, high=20),
         group_km=table.number("group_km", 5.0, low=0.0, high=1000.0),
         seed=table.whole("seed", 42, low=0, high=2**31 - 1),
+        runtime=table.choice("runtime", ("auto", "openvino", "torch"), "auto"),
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import metadata
 from typing import Any
 
 from eo_pipeline.acquire.sources.base import stamp
@@ -17,6 +18,7 @@ from eo_pipeline.cube.terrain import TERRAIN
 from eo_pipeline.engine import task_key
 from eo_pipeline.grid import Block, TimeStep
 from eo_pipeline.plan import Plan, TilePlan
+from eo_pipeline.products.classify import Runtime, runtime_of
 from eo_pipeline.products.growth_map import Usual
 from eo_pipeline.publish.contract import MANIFEST
 from eo_pipeline.scenes.cloudless import package_version
@@ -105,7 +107,14 @@ class StageKeys:
         classes = [item.name for item in season.classes]
         dates = self.plan.tiles[0].layout.dates
         beside = [] if not cubes else [self._beside(tile) for tile in self.plan.tiles]
-        return task_key("train", stamps, repr(spec), classes, cubes, beside, dates, self.plan.bands)
+        fast = metadata.version("openvino") if self.runtime == "openvino" else ""
+        about = (repr(spec), self.runtime, fast, classes, cubes, beside, dates, self.plan.bands)
+        return task_key("train", stamps, *about)
+
+    @functools.cached_property
+    def runtime(self) -> Runtime:
+        """What runs the network on each pixel; training readies the model for it."""
+        return runtime_of(self.plan.season)
 
     def classify_key(self, tile: TilePlan, block: Block) -> str:
         codes = {item.name: item.code for item in self.plan.season.classes}

@@ -215,6 +215,7 @@ class Stages(StageKeys):
             "kept": [(kept or {}).get(tile.name, ()) for tile in self.plan.tiles],
             "model": self.model,
             "out_of_fold": self.out_of_fold,
+            "runtime": self.runtime,
             "on_progress": on_progress,
         }
         marker = self.marker("train", "all", "model")
@@ -236,6 +237,7 @@ class Stages(StageKeys):
                 "codes": codes,
                 "model": self.model,
                 "model_key": self.train_key,
+                "runtime": self.runtime,
             }
 
         return self._tasks("classify", classify_block, self.classify_key, arguments)

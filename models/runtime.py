@@ -10,12 +10,7 @@ asked for.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib import metadata, util
 from pathlib import Path
@@ -33,20 +28,16 @@ from models.card import WEIGHTS
 from models.conformal import in_set
 from models.crop_type import Assessment, CropTypeModel
 from models.errors import ModelError, ModelFileError
+from models.exported import CURE, FAST, Export, Precision, digest, read_export, write_export
 from models.layers import MemberConvolution, TemporalEnsemble
 from models.novelty import share_nearer
 
-Precision = Literal["int8", "bf16", "fp32"]
-
-FAST: Final = "fast.json"
 #: Series a pass. One size always, filled up where fewer are left: the last bits of a sum depend on it.
 BATCH: Final = 512
 #: Share of training samples that must keep their class for a precision to be chosen.
 LEAST_AGREEMENT: Final = 0.995
 #: Share of activations within the range of the 8 bits; what is beyond is cut off.
 _WITHIN: Final = 99.99
-_CURE: Final = "Install it by `make setup` and train the model again, or use the runtime “torch”."
-_AGAIN: Final = "Train the model again, or use the runtime “torch”."
 #: Samples a measurement takes at most: ranges and agreement stand still long before.
 _SAMPLES: Final = 20_000
 
@@ -54,40 +45,6 @@ _SAMPLES: Final = 20_000
 def available() -> bool:
     """Whether OpenVINO is installed."""
     return util.find_spec("openvino") is not None
-
-
-@dataclass(frozen=True)
-class Export:
-    """What `export` chose, and why.
-
-    Attributes
-    ----------
-    precision : str
-        "int8", "bf16" or "fp32".
-    agreement : dict
-        Share of the training samples that got the class PyTorch gives them, of each precision tried.
-    differences : dict
-        Largest difference of a probability and of the novelty from PyTorch's, in the chosen precision.
-    samples : int
-        Training samples that were compared.
-    ranges : tuple of float
-        Largest activation at each point that is quantised.
-    processor : tuple of str
-        Kinds of arithmetic the processor has: on another kind the last bits would be others.
-    openvino : str
-        Version.
-    weights_sha256 : str
-        Of the weights it belongs to.
-    """
-
-    precision: Precision
-    agreement: dict[str, float]
-    differences: dict[str, float]
-    samples: int
-    ranges: tuple[float, ...]
-    processor: tuple[str, ...]
-    openvino: str
-    weights_sha256: str
 
 
 def export(folder: Path | str, X: ArrayLike) -> Export:
@@ -137,11 +94,9 @@ def export(folder: Path | str, X: ArrayLike) -> Export:
         ranges=ranges,
         processor=_processor(),
         openvino=metadata.version("openvino"),
-        weights_sha256=_digest((folder / WEIGHTS).read_bytes()),
+        weights_sha256=digest((folder / WEIGHTS).read_bytes()),
     )
-    body = asdict(chosen)
-    body["sha256"] = _digest(_canonical(body))
-    _write(folder / FAST, json.dumps(body, indent=2) + "\n")
+    write_export(folder, chosen)
     return chosen
 
 
@@ -205,33 +160,6 @@ class FastModel:
     def _request(self) -> Any:
         graph = _Graph(self.model.network, self._ranges)
         return _compiled(graph.model(), "fp32" if self.precision == "fp32" else "bf16")
-
-
-def read_export(folder: Path) -> Export:
-    """What `export` chose for a model folder.
-
-    Raises
-    ------
-    ModelFileError
-        No choice was made, it is damaged, or it belongs to other weights.
-    """
-    path = folder / FAST
-    try:
-        body = json.loads(path.read_text(encoding="utf-8"))
-        stated = body.pop("sha256")
-        if stated != _digest(_canonical(body)):
-            raise ValueError("its checksum does not agree")
-        body["ranges"], body["processor"] = tuple(body["ranges"]), tuple(body["processor"])
-        chosen = Export(**body)
-    except FileNotFoundError as error:
-        raise ModelFileError(
-            f"{path} is not there: the model was trained without OpenVINO. {_CURE}"
-        ) from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelFileError(f"{path} is damaged ({error}). {_AGAIN}") from error
-    if chosen.weights_sha256 != _digest((folder / WEIGHTS).read_bytes()):
-        raise ModelFileError(f"{path} belongs to other weights than {WEIGHTS} beside it. {_AGAIN}")
-    return chosen
 
 
 @njit(nogil=True, cache=True)
@@ -454,31 +382,8 @@ def _possible() -> tuple[Precision, ...]:
 
 def _processor() -> tuple[str, ...]:
     if not available():
-        raise ModelError(f"OpenVINO is not installed. {_CURE}")
+        raise ModelError(f"OpenVINO is not installed. {CURE}")
     import openvino as ov
 
     kinds = ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return tuple(sorted(set(kinds) & {"BF16", "FP16", "FP32", "INT8"}))
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        fresh = Path(name)
-        fresh.chmod((path.parent / WEIGHTS).stat().st_mode & 0o777)
-        fresh.replace(path)
-    except OSError as error:
-        raise ModelFileError(
-            f"{path} cannot be written ({error.strerror}). Make room, or mend its rights."
-        ) from error
-
-
-def _canonical(body: dict[str, Any]) -> bytes:
-    return json.dumps(body, sort_keys=True).encode()
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()

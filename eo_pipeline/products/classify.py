@@ -9,8 +9,10 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
+from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,9 +27,12 @@ from eo_pipeline.season import Season
 from eo_pipeline.storage import Folder, Place
 
 if TYPE_CHECKING:
-    from models.crop_type import CropTypeModel
+    from models.crop_type import Assessment, CropTypeModel
     from models.evaluate import CrossValidation
     from models.training import TrainingSettings
+
+Runtime = Literal["openvino", "torch"]
+Assess = Callable[[NDArray[np.float32]], "Assessment"]
 
 CROP_TYPE: Final = "crop_type"
 CONFIDENCE: Final = "confidence"
@@ -47,6 +52,8 @@ _THREADS: Final = 1
 _SAMPLES_FOR_PROCESSES: Final = 400
 #: How models are trained; None takes the models' own settings.
 _SETTINGS: TrainingSettings | None = None
+#: Side of the windows a block is read in: all features of a larger one would not fit a worker's memory.
+_WINDOW: Final = 512
 #: Pixels a call of the model. A full batch always: the last bits of a probability may depend on its size, and
 #: the map must not depend on how it was cut into blocks.
 _BATCH: Final = 8192
@@ -73,10 +80,11 @@ def train_map(
     kept: Sequence[Sequence[bool]],
     model: Place,
     out_of_fold: Place,
+    runtime: Runtime = "torch",
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Result:
-    """Cross-validate and train; a task of the engine. Writes the model folder and the out-of-fold
-    predictions.
+    """Cross-validate and train; a task of the engine. Writes the model folder, for OpenVINO too where that
+    is the runtime, and the out-of-fold predictions.
 
     Returns
     -------
@@ -111,6 +119,8 @@ def train_map(
     network = network.with_set_threshold(validation.set_threshold)
     with holding(), Folder.of(model).filling() as folder:
         network.with_metrics(cross_validation=accuracy["cross_validation"]["model"]).save(folder)
+        if runtime == "openvino":
+            _export(folder, samples.X)
     _save_out_of_fold(out_of_fold, samples, validation)
     return {
         "accuracy": accuracy,
@@ -235,15 +245,58 @@ def _save_out_of_fold(path: Place, samples: Samples, validation: CrossValidation
     write_atomic(path, json.dumps(document).encode())
 
 
+def _export(folder: Path, X: NDArray[np.float32]) -> None:
+    from models.errors import ModelError as ExportError
+    from models.runtime import export
+
+    try:
+        export(folder, X)
+    except ExportError as error:
+        raise ModelError(str(error)) from error
+
+
+def card_of(model: Folder, runtime: Runtime) -> dict[str, Any]:
+    """The model's card for the record of a run, with what ran it, and what `models.runtime.export` chose."""
+    chosen = json.loads(model.read("fast.json")) if runtime == "openvino" else {}
+    card: dict[str, Any] = json.loads(model.read("card.json"))
+    return card | {"runtime": {"name": runtime} | chosen}
+
+
+def runtime_of(season: Season) -> Runtime:
+    """What runs the network on each pixel here: OpenVINO where it is installed and not forbidden.
+
+    Raises
+    ------
+    ModelError
+        The season asks for OpenVINO, which is not installed.
+    """
+    assert season.classify is not None
+    asked, there = season.classify.runtime, find_spec("openvino") is not None
+    if asked == "openvino" and not there:
+        raise ModelError(
+            f"{season.path}: [classify] runtime = “openvino”, but OpenVINO is not installed. Install it by "
+            "`make setup`, or write “auto”: PyTorch makes the map then."
+        )
+    return "torch" if asked == "torch" or not there else "openvino"
+
+
 @functools.lru_cache(maxsize=2)
-def _load(folder: Folder, digest: str) -> CropTypeModel:
-    """A model, kept by the worker from block to block; `digest` tells a new model in the same folder."""
+def _load(folder: Folder, digest: str, runtime: Runtime) -> tuple[Assess, NDArray[Any]]:
+    """What assesses series, and its classes; kept by the worker from block to block. `digest` tells a new
+    model in the same folder.
+    """
     from models.crop_type import CropTypeModel
     from models.errors import ModelError as LoadError
 
     try:
         with folder.fetched() as path:
-            return CropTypeModel.load(path)
+            if runtime == "torch":
+                model = CropTypeModel.load(path)
+                return functools.partial(model.assess, threads=1, device="cpu"), model.classes
+            from models.runtime import FastModel
+
+            fast = FastModel.load(path)
+            return fast.assess, fast.classes
     except LoadError as error:
         raise ModelError(str(error)) from error
 
@@ -258,44 +311,59 @@ def classify_block(
     codes: Mapping[str, int],
     model: Place,
     model_key: str,
+    runtime: Runtime = "torch",
 ) -> Result:
     """Map one block: `crop_type` (class codes, 0 nodata) and `DOUBTS` (255 nodata), all uint8.
 
     `confidence` is the calibrated probability of the class that was chosen, in percent; `set_size` the number
     of classes that may be the true one (`models.conformal`); `entropy` and `novelty` are percent of
-    `Assessment`'s. A pixel without one clear view in
-    the season, nor one pass of radar where `features` name it, gets no class.
+    `Assessment`'s. A pixel without one clear view in the season, nor one pass of radar where `features` name
+    it, gets no class.
 
     Returns
     -------
     dict
         `pixels`: pixels mapped, a class code.
     """
-    network = _load(Folder.of(model), model_key)
+    assess, classes = _load(Folder.of(model), model_key, runtime)
+    numbers = np.array([codes[str(name)] for name in classes], dtype=np.uint8)
     tile = TileStore(store)
-    series = read_features(tile, block, features, bands, kept)  # (step, feature, y, x)
+    shape = (block.height, block.width)
+    maps = {name: np.full(shape, DOUBT_NODATA, dtype=np.uint8) for name in DOUBTS}
+    maps[CROP_TYPE] = np.full(shape, CLASS_NODATA, dtype=np.uint8)
+    for row in range(0, block.height, _WINDOW):
+        for col in range(0, block.width, _WINDOW):
+            height, width = min(_WINDOW, block.height - row), min(_WINDOW, block.width - col)
+            window = Block(block.tile, block.row + row, block.col + col, height, width)
+            series = read_features(tile, window, features, bands, kept)  # (step, feature, y, x)
+            for name, values in _map(series, assess, numbers).items():
+                maps[name][row : row + height, col : col + width] = values.reshape(height, width)
+    for name, values in maps.items():
+        tile.write(name, block, values)
+    counts = np.bincount(maps[CROP_TYPE].ravel(), minlength=256)
+    return {"pixels": {str(code): int(counts[code]) for code in np.flatnonzero(counts)}}
+
+
+def _map(
+    series: NDArray[np.float32], assess: Assess, numbers: NDArray[np.uint8]
+) -> dict[str, NDArray[np.uint8]]:
+    """`crop_type` and `DOUBTS` (pixels,) of series [step, feature, y, x]; `numbers` are class codes."""
     flat = series.reshape(*series.shape[:2], -1)
     seen = np.flatnonzero(np.isfinite(flat).any(axis=(0, 1)))
-    chosen = np.full(flat.shape[2], CLASS_NODATA, dtype=np.uint8)
-    doubts = {name: np.full(flat.shape[2], DOUBT_NODATA, dtype=np.uint8) for name in DOUBTS}
-    numbers = np.array([codes[str(name)] for name in network.classes], dtype=np.uint8)
+    maps = {name: np.full(flat.shape[2], DOUBT_NODATA, dtype=np.uint8) for name in DOUBTS}
+    maps[CROP_TYPE] = np.full(flat.shape[2], CLASS_NODATA, dtype=np.uint8)
     for first in range(0, len(seen), _BATCH):
         cells = seen[first : first + _BATCH]
         batch = np.zeros((_BATCH, *flat.shape[:2]), dtype=np.float32)
         batch[: len(cells)] = np.moveaxis(flat[:, :, cells], -1, 0)
-        said = network.assess(batch, threads=1, device="cpu")
+        said = assess(batch)
         n = len(cells)
-        chosen[cells] = numbers[said.probabilities[:n].argmax(axis=1)]
-        doubts[CONFIDENCE][cells] = _percent(said.probabilities[:n].max(axis=1))
-        doubts[ENTROPY][cells] = _percent(said.entropy[:n])
-        doubts[SET_SIZE][cells] = said.sets[:n].sum(axis=1)
-        doubts[NOVELTY][cells] = _percent(said.novelty[:n])
-    shape = (block.height, block.width)
-    tile.write(CROP_TYPE, block, chosen.reshape(shape))
-    for name, values in doubts.items():
-        tile.write(name, block, values.reshape(shape))
-    counts = np.bincount(chosen, minlength=256)
-    return {"pixels": {str(code): int(counts[code]) for code in np.flatnonzero(counts)}}
+        maps[CROP_TYPE][cells] = numbers[said.probabilities[:n].argmax(axis=1)]
+        maps[CONFIDENCE][cells] = _percent(said.probabilities[:n].max(axis=1))
+        maps[ENTROPY][cells] = _percent(said.entropy[:n])
+        maps[SET_SIZE][cells] = said.sets[:n].sum(axis=1)
+        maps[NOVELTY][cells] = _percent(said.novelty[:n])
+    return maps
 
 
 def _percent(share: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -15,8 +15,10 @@ from seasons import TinySeason, make_season
 
 from eo_pipeline.assemble import assemble
 from eo_pipeline.engine import Engine
+from eo_pipeline.errors import ModelError
 from eo_pipeline.plan import make_plan
-from eo_pipeline.publish.contract import read_estimates, read_series, verify
+from eo_pipeline.products.classify import runtime_of
+from eo_pipeline.publish.contract import read_estimates, read_manifest, read_series, verify
 from eo_pipeline.run import SeasonRun
 from eo_pipeline.season import read_season
 
@@ -209,3 +211,32 @@ def test_a_sample_of_an_older_map_serves_region_and_units(season: TinySeason, jo
     assert reference["method"].startswith("stehman_2014") and reference["overall_accuracy"] > 0.9
     low, high = reference["overall_interval"]
     assert low < reference["overall_accuracy"] <= high
+
+
+def test_either_runtime_makes_the_map_and_says_which(
+    season: TinySeason, job: SeasonRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino")
+    assert job.stages.runtime == "openvino"
+    season.rewrite("folds = 2", 'folds = 2\nruntime = "torch"')
+    try:
+        plain = run(season, block=512, out=tmp_path)
+        said = [read_manifest(each.plan.folder).models[0]["runtime"] for each in (job, plain)]
+        assert [one["name"] for one in said] == ["openvino", "torch"]
+        assert said[0]["agreement"][said[0]["precision"]] >= 0.995
+        assert plain.stages.train_key != job.stages.train_key
+        maps = [
+            rasterio.open(each.plan.folder / "crop_type/all/crop_type.tif").read() for each in (job, plain)
+        ]
+        assert np.mean(maps[0] == maps[1]) >= 0.99
+        # not installed: auto goes on with PyTorch, what was asked for by name is refused
+        monkeypatch.setattr("eo_pipeline.products.classify.find_spec", lambda name: None)
+        season.rewrite('runtime = "torch"', 'runtime = "auto"')
+        assert make_plan(read_season(season.toml)).season.classify.runtime == "auto"
+        assert runtime_of(read_season(season.toml)) == "torch"
+        season.rewrite('runtime = "auto"', 'runtime = "openvino"')
+        with pytest.raises(ModelError, match=r"OpenVINO is not installed.*make setup"):
+            make_plan(read_season(season.toml))
+    finally:
+        text = season.toml.read_text().splitlines()
+        season.toml.write_text("\n".join(line for line in text if not line.startswith("runtime")) + "\n")

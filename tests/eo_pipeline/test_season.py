@@ -82,6 +82,7 @@ def test_examples_are_valid_season_files(name: str, shared_data: Path) -> None:
         ("folds = 3", "folds = 1", ["[classify] folds", "2 to 20"]),
         ("group_km = 0", "group_km = nan", ["[classify] group_km", "nan", "0.0 to 1000.0"]),
         ('root = "scenes"', 'root = "~nobody-at-all/x"', ["[source] root", "no such user"]),
+        ("folds = 3", 'runtime = "torsh"', ["[classify] runtime", "Did you mean “torch”?", "auto, openvino"]),
         ('name = "Tiny"', "", ["[region] name is missing"]),
     ],
 )
