@@ -1,14 +1,16 @@
-"""Commands of the models: `eo train` and `eo evaluate crop-type`."""
+"""Commands of the models: `eo train` and `eo evaluate crop-type`; `eo models` is in `cli_registry`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from eo_pipeline.cli_registry import models_app
 from eo_pipeline.cli_telling import print_json
 from eo_pipeline.errors import EOPipelineError
 from models.errors import ModelError, SampleFileError
@@ -58,6 +60,7 @@ def register(app: typer.Typer) -> None:
     """Add the models' commands to the `eo` command."""
     app.command("train", epilog=_TRAIN_EPILOG)(train)
     app.add_typer(evaluate_app, name="evaluate")
+    app.add_typer(models_app, name="models")
 
 
 def train(
@@ -127,6 +130,10 @@ def train(
             model = model.with_set_threshold(validation.set_threshold)
             model = model.with_metrics(cross_validation=_summary(validation, folds, read))
         model.save(out)
+        if find_spec("openvino"):
+            from models.runtime import export
+
+            export(out, data.X)
     if as_json:
         print_json({"model": str(out), "card": model.card.as_dict()})
     else:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
+    from rich.table import Column
+
     from eo_pipeline.engine import Progress
     from eo_pipeline.plan import Plan, TilePlan
 
@@ -244,7 +246,7 @@ def print_rows(rows: Sequence[Mapping[str, Any]], title: str, *, year: int = 200
     print_table(title, columns, [[row[name] for name in columns] for row in table])
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+def print_table(title: str, columns: Sequence[str | Column], rows: Sequence[Sequence[Any]]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table

@@ -13,6 +13,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from eo_pipeline import cli_models
+from models import runtime
 from models.crop_type import CropTypeModel
 from models.training import TrainingSettings
 
@@ -114,6 +115,10 @@ def test_train_writes_a_model_that_predicts(tmp_path: Path) -> None:
     model = CropTypeModel.load(out)
     test = arrays(seed=3)
     assert (model.predict(test["X"]) == test["y"]).mean() >= 0.9
+    if runtime.available():
+        fast = runtime.FastModel.load(out)
+        labels = fast.classes[fast.assess(test["X"]).probabilities.argmax(axis=1)]
+        assert np.mean(labels == model.predict(test["X"])) >= 0.98
     # without --json: the table, and the model is replaced
     shown = eo("train", samples, "--out", out, "--folds", 0)
     assert shown.exit_code == 0
