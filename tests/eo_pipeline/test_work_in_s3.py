@@ -117,7 +117,7 @@ def work(storage: Gate, season: TinySeason, local: Path) -> Folder:
     folder, told = run(season.toml, season.root / "elsewhere", found, workers=2)
     assert all(item.skipped == 0 for item in told.values()) and told["ingest"].total == 24
     verify(folder)
-    assert products(folder) == products(local) and len(products(local)) == 8
+    assert products(folder) == products(local) and len(products(local)) == 11
     assert [path.name for path in folder.parent.iterdir()] == [
         "tiny-2026"
     ]  # nothing of the work is kept here
