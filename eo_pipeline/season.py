@@ -299,7 +299,7 @@ def _classify(file: Path, values: object) -> ClassifySpec:
         folds=table.whole("folds", 5, low=2, high=20),
         group_km=table.number("group_km", 5.0, low=0.0, high=1000.0),
         seed=table.whole("seed", 42, low=0, high=2**31 - 1),
-        runtime=table.choice("runtime", ("auto", "openvino", "torch"), "auto"),
+        runtime=table.choice("runtime", ("auto", "openvino", "torch"), "torch"),
     )
 
 

@@ -263,7 +263,7 @@ def card_of(model: Folder, runtime: Runtime) -> dict[str, Any]:
 
 
 def runtime_of(season: Season) -> Runtime:
-    """What runs the network on each pixel here: OpenVINO where it is installed and not forbidden.
+    """What runs the network on each pixel here: as the season asks; "auto" is OpenVINO where it is installed.
 
     Raises
     ------
