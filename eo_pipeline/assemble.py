@@ -453,7 +453,8 @@ class _Checksums:
         return {"bytes": status.st_size, "sha256": entry["sha256"]}
 
     def save(self) -> None:
-        write_atomic(self.path, json.dumps(self.known).encode())
+        with telling_full(self.path.local_path):
+            write_atomic(self.path, json.dumps(self.known).encode())
 
 
 def code_identity() -> dict[str, Any]:

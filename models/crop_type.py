@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -208,16 +210,20 @@ class CropTypeModel:
             out[rows] = p
         return out
 
-    def assess(self, X: ArrayLike, *, threads: int | None = None, device: str | None = None) -> Assessment:
+    def assess(
+        self, X: ArrayLike, *, threads: int | None = None, device: str | None = None, exact: bool = False
+    ) -> Assessment:
         """All the model knows of each series: `predict_proba`, and how far to believe it.
 
-        Parameters, and errors, as in `predict_proba`.
+        Parameters, and errors, as in `predict_proba`. With `exact` it is computed in twice the precision, so
+        that what a series gets does not depend, in the last of single precision's bits, on which others stand
+        beside it.
         """
         series = self.check(X)
         n = len(series)
         probabilities = np.empty((n, len(self.card.classes)), dtype=np.float32)
         novelty = np.empty(n, dtype=np.float32)
-        for rows, (p, new) in self._passes(series, threads, device, whole=True):
+        for rows, (p, new) in self._passes(series, threads, device, whole=True, exact=exact):
             probabilities[rows], novelty[rows] = p, new
         return Assessment(
             probabilities,
@@ -282,16 +288,27 @@ class CropTypeModel:
             ) from error
         return cls(network.eval(), card)
 
+    @functools.cached_property
+    def _double(self) -> TemporalEnsemble:
+        """The network in twice the precision."""
+        return copy.deepcopy(self.network).double()
+
     def _passes(
-        self, series: NDArray[np.float32], threads: int | None, device: str | None, *, whole: bool = False
+        self,
+        series: NDArray[np.float32],
+        threads: int | None,
+        device: str | None,
+        *,
+        whole: bool = False,
+        exact: bool = False,
     ) -> Iterator[tuple[slice, tuple[NDArray[np.float32], ...]]]:
         """(rows, what the network says of them), pass after pass."""
         target = _device(device)
         with _threads(threads), torch.inference_mode():
-            network = self.network.to(target)
+            network = (self._double if exact else self.network).to(target)
             for start in range(0, len(series), PREDICT_BATCH):
                 rows = slice(start, start + PREDICT_BATCH)
-                batch = torch.from_numpy(series[rows]).to(target)
+                batch = torch.from_numpy(series[rows]).to(target, torch.float64 if exact else None)
                 said = network.assess(batch) if whole else (network(batch),)
                 yield rows, tuple(part.cpu().numpy() for part in said)
 

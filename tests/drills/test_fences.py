@@ -44,7 +44,7 @@ def season(twin: Twin, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
     source = f'kind = "folder"\nlayout = "safe"\nroot = "{twin.products}"'
     more = f'[source.radar]\nroot = "{twin.products / "sentinel-1-rtc"}"\n'
     more += f'[source.terrain]\ndem = "{twin.folder / "dem.tif"}"\n[cube]\nfill = "linear"\n'
-    more += twin.mapping(folder)
+    more += twin.mapping(folder) + '[disaster]\nhazards = ["hail"]\n'
     period = {"start": date(2026, 5, 1), "end": date(2026, 7, 31)}
     toml = twin.season(folder, source, region=twin.units, more=more, **period)
     with pytest.MonkeyPatch.context() as patch:

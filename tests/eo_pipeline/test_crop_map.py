@@ -4,6 +4,7 @@ made.
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -17,10 +18,13 @@ from eo_pipeline.assemble import assemble
 from eo_pipeline.engine import Engine
 from eo_pipeline.errors import ModelError
 from eo_pipeline.plan import make_plan
+from eo_pipeline.products import classify
 from eo_pipeline.products.classify import runtime_of
 from eo_pipeline.publish.contract import read_estimates, read_manifest, read_series, verify
 from eo_pipeline.run import SeasonRun
 from eo_pipeline.season import read_season
+from models.crop_type import CropTypeModel
+from models.training import TrainingSettings
 
 pytestmark = pytest.mark.slow
 
@@ -241,3 +245,32 @@ def test_either_runtime_makes_the_map_and_says_which(
     finally:
         text = season.toml.read_text().splitlines()
         season.toml.write_text("\n".join(line for line in text if not line.startswith("runtime")) + "\n")
+
+
+def test_each_pixel_of_a_map_is_what_twice_the_precision_gives() -> None:
+    rng = np.random.default_rng(0)
+    steps, classes = np.arange(18), 6
+    peaks = np.exp(-(((steps[None] - 3 * np.arange(classes)[:, None]) / 3) ** 2))[:, :, None]
+    labels = rng.integers(0, classes, 400 + 8192)
+    X = (0.2 + 0.4 * peaks * np.linspace(0.5, 1.5, 6))[labels] + rng.normal(0, 0.08, (8592, 18, 6))
+    X[rng.random((8592, 18)) < 0.2] = np.nan
+    settings = TrainingSettings(epochs=5, min_steps=60)
+    network = CropTypeModel.fit(X[:400], labels[:400], seed=1, settings=settings, threads=1)
+    cells = X[400:].astype(np.float32)
+    series = np.moveaxis(cells, 0, -1)[..., None]
+    numbers = np.arange(1, classes + 1, dtype=np.uint8)
+    twice = functools.partial(network.assess, threads=1, device="cpu", exact=True)
+    exact = classify._map(series, twice, numbers)
+    order = rng.permutation(len(cells))
+    counted: list[int] = []
+
+    class Counting(CropTypeModel):
+        def assess(self, X, **how):  # type: ignore[no-untyped-def, override]
+            counted.append(len(X) if how.get("exact") else 0)
+            return super().assess(X, **how)
+
+    counting = Counting(network.network, network.card)
+    found = classify._map(series[:, :, order], functools.partial(classify._assessed, counting), numbers)
+    for name, values in exact.items():
+        np.testing.assert_array_equal(found[name], values[order])
+    assert 0 < sum(counted) < 0.6 * len(cells)  # most are far from any rounding
